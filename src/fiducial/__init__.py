@@ -1,0 +1,1 @@
+"""Calibration, alignment and processing campaigns of physics experiments."""
