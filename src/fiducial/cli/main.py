@@ -1,0 +1,106 @@
+"""The ``fiducial`` command: its subjects, and how errors reach a user.
+
+A new subject is one line of ``SUBJECTS`` and one module with an ``app`` from :func:`fiducial.cli.lazy.subject_app`.
+``importlib.metadata`` is imported where it is used: it costs as much as typer.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from fiducial.cli.lazy import LazyGroup, Subject
+from fiducial.core.errors import FiducialError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["app", "main"]
+
+SUBJECTS: dict[str, Subject] = {}
+
+
+class Program(LazyGroup):
+    """All subjects of the command line."""
+
+    subjects = SUBJECTS
+
+
+# Rich costs more to import than everything else that help needs, so help is plain text.
+app = typer.Typer(
+    cls=Program,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the installed version and stop."""
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(f"fiducial {metadata.version('fiducial')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    """Run calibration, alignment and processing campaigns of physics experiments."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; every way out is an exit code."""
+    arguments, debug = split_debug(sys.argv[1:] if argv is None else argv)
+    try:
+        app(args=arguments, prog_name="fiducial")
+    except FiducialError as error:
+        fail(error, error.message, error.hint, exit_code=error.exit_code, debug=debug)
+    except ModuleNotFoundError as error:
+        fail(error, str(error), extra_hint(error.name or ""), debug=debug)
+    except Exception as error:
+        fail(error, f"{type(error).__name__}: {error}", debug=debug)
+    sys.exit(0)
+
+
+def split_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
+    """Take ``--debug`` out of the words before ``--``, because people add it at the end of a line that failed."""
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != "--debug"]
+    return kept + words[end:], len(kept) < end
+
+
+def fail(error: Exception, message: str, hint: str = "", *, exit_code: int = 1, debug: bool) -> NoReturn:
+    """Say on standard error what happened and what to do, then exit."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    elif not isinstance(error, FiducialError):
+        hint = hint or "this was not foreseen; run it again with --debug to see where it comes from"
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+    sys.exit(exit_code)
+
+
+def extra_hint(module: str) -> str:
+    """Name the extra that brings a missing module, if one of ours does."""
+    from importlib import metadata
+
+    wanted = module.partition(".")[0].replace("_", "-")
+    for line in metadata.requires("fiducial") or ():
+        found = re.match(r"([\w-]+).*extra == ['\"]([\w-]+)['\"]", line)
+        if found and found[1] == wanted:
+            return f"pip install 'fiducial[{found[2]}]'"
+    return ""
