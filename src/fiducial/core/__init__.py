@@ -1,0 +1,1 @@
+"""What things are: workflows, jobs, states, resources. Pure: no files written, no processes, no database."""
