@@ -1,0 +1,95 @@
+"""Run every check in order, go on after a failure, and close with one line of counts.
+
+Arguments are handed to every pytest, e.g. ``-k runner``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Unit tests share nothing, so two at a time; the other tiers start services and measure times.
+TIERS = {"unit": ["-n", "2"], "integration": [], "faults": []}
+NO_TESTS_COLLECTED = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one check came to."""
+
+    name: str
+    ok: bool
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        if self.passed + self.failed + self.skipped == 0:
+            return f"{self.name} {'ok' if self.ok else 'FAILED'}"
+        parts = [f"{self.passed} passed"]
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.skipped} skipped"] if self.skipped else []
+        return f"{self.name} {', '.join(parts)}{'' if self.ok else ' FAILED'}"
+
+
+def say(text: str) -> None:
+    """Announce the next check."""
+    print(f"\n── {text}", flush=True)
+
+
+def make(target: str) -> Outcome:
+    """Run a target of the Makefile."""
+    say(f"make {target}")
+    return Outcome(target, subprocess.run(["make", "--no-print-directory", target], cwd=ROOT).returncode == 0)
+
+
+def tier(name: str, options: list[str]) -> Outcome:
+    """Run the tests of one folder."""
+    folder = ROOT / "tests" / name
+    if not any(folder.rglob("test_*.py")):
+        say(f"tests/{name}: there are none yet")
+        return Outcome(name, ok=True)
+    say(f"tests/{name}")
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report.xml")
+        command = [sys.executable, "-m", "pytest", "-q", *options, f"--junitxml={report}", str(folder), *sys.argv[1:]]
+        code = subprocess.run(command, cwd=ROOT).returncode
+        # A selection (-k) may leave a tier empty; without one, an empty tier is a mistake.
+        ok = code == 0 or (code == NO_TESTS_COLLECTED and len(sys.argv) > 1)
+        return count(name, ok, report)
+
+
+def count(name: str, ok: bool, report: Path) -> Outcome:
+    """Read pytest's own count of a tier; without a report, pytest itself broke."""
+    if not report.exists():
+        return Outcome(name, ok=False)
+    suite = ET.parse(report).getroot().find("testsuite")
+    numbers = {} if suite is None else suite.attrib
+    failed = int(numbers.get("failures", 0)) + int(numbers.get("errors", 0))
+    skipped = int(numbers.get("skipped", 0))
+    return Outcome(name, ok, int(numbers.get("tests", 0)) - failed - skipped, failed, skipped)
+
+
+def main() -> int:
+    """Run all checks and give the exit code."""
+    start = time.monotonic()
+    outcomes = [make("lint"), make("docs"), *(tier(name, options) for name, options in TIERS.items())]
+    total = Outcome(
+        "make test:",
+        all(outcome.ok for outcome in outcomes),
+        sum(outcome.passed for outcome in outcomes),
+        sum(outcome.failed for outcome in outcomes),
+        sum(outcome.skipped for outcome in outcomes),
+    )
+    print(f"\n{total} in {time.monotonic() - start:.0f} s ({'; '.join(map(str, outcomes))})")
+    return 0 if total.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

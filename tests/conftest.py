@@ -1,0 +1,48 @@
+"""What all tiers share: tests that need a program, and no silent skips where it counts.
+
+``@pytest.mark.needs("condor_submit")`` skips a test with a reason where the program is missing. With ``CI`` set, a
+skipped test fails the whole session: there, every need is installed, so a skip means that something was not tested.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*programs): skip, with a reason, where a program is not installed")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        missing = [program for program in marker.args if shutil.which(program) is None]
+        if missing:
+            pytest.skip(f"needs {', '.join(missing)}: scripts/test-needs installs it where it may")
+
+
+def skips_that_fail(config: pytest.Config) -> list[str]:
+    """List the skipped tests, if a skip is a failure here and this process sees all of them."""
+    reporter: TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("CI"):
+        return []
+    return [report.nodeid for report in reporter.stats.get("skipped", [])]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if skips_that_fail(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    skipped = skips_that_fail(config)
+    if skipped:
+        terminalreporter.section("CI is set, so a skipped test is a failure", red=True)
+        for nodeid in skipped:
+            terminalreporter.line(nodeid)
