@@ -19,7 +19,7 @@ help: ## show this list
 
 .venv/.docs: .venv/.ready
 	@echo "Adding what the documentation needs (about 20 s)"
-	@$(BIN)/python -m pip install --quiet --group docs
+	@$(BIN)/python -m pip install -qq --group docs
 	@touch $@
 
 demo: .venv/.ready ## run the demonstration (options by ARGS="...")
