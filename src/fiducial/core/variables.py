@@ -6,7 +6,6 @@ several places, the narrowest wins: job instance > job > campaign > parent campa
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -45,6 +44,8 @@ _ENVIRONMENT = _environment()
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A phrase that suggests the known name closest to ``name``; empty when none is close."""
+    import difflib  # only a mistake needs it
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else ""
 

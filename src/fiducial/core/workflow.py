@@ -36,7 +36,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Scalar = str | int | float | bool
 
 #: How often each cause of failure is tried again when the workflow does not say; other causes follow ``Retry.max``.
-DEFAULT_RETRIES = {"lost": 5, "input": 0, "spec": 0, "start": 0}
+DEFAULT_RETRIES = {"lost": 5, "input": 0, "spec": 0, "start": 0, "cpu_time": 0}
 
 
 class Model(BaseModel):
@@ -82,7 +82,7 @@ class Fanout(Model):
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.files is self.runs is self.chunks is self.values is None:
+        if all(value is None for value in (self.files, self.runs, self.chunks, self.values)):
             raise ValueError("give at least one of files, runs, chunks, list")
         return self
 
@@ -96,6 +96,10 @@ class After(Model):
 
 def _after(value: Any) -> Any:
     return {"step": value} if isinstance(value, str) else value
+
+
+def _list_of(value: Any) -> Any:
+    return [value] if isinstance(value, str | dict | After) else value
 
 
 class Input(Model):
@@ -172,7 +176,9 @@ class Step(Model):
     )
     interpreter: list[str] = Field(default_factory=lambda: ["/bin/bash"], description="what runs script and template")
     fanout: Fanout | None = None
-    after: list[Annotated[After, BeforeValidator(_after)]] = Field(default_factory=list)
+    after: Annotated[list[Annotated[After, BeforeValidator(_after)]], BeforeValidator(_list_of)] = Field(
+        default_factory=list, description="steps that must be done first"
+    )
     iterate: bool = Field(False, description="repeat this step in every iteration")
     variables: dict[str, Any] = Field(default_factory=dict)
     inputs: Annotated[dict[str, Input], BeforeValidator(_by_name)] = Field(default_factory=dict)
