@@ -1,0 +1,1180 @@
+#!/usr/bin/env python3
+"""Run one job on a worker node, and prove what became of it.
+
+This one file is all that Fiducial needs where a job runs: Python >= 3.6 on Linux and its standard library. Use it as
+
+    python3 runner.py job.json          one job, as a batch system starts it; prints nothing unless it cannot even begin
+    python3 runner.py --warm FD FD      a worker that the local backend feeds with jobs through two sockets
+    python3 runner.py --call call.json  (what a payload with "call" is started by)
+
+The job specification, a JSON object::
+
+    {"format": 1, "ledger": "<uuid>", "job": 17, "attempt": 2, "name": "faser/reco/01/00450",
+     "argv": ["touch", "out"]                     one of these three:
+     "script": "text", "interpreter": ["/bin/bash"], "arguments": [...]
+     "call": "module:function" or "/path/file.py:function", "kwargs": {...}, "python": "/path/python",
+     "environment": {"K": "V"}, "environment_script": "/path/env.sh" or null,
+     "directory": "/abs/attempt-dir",             made here; holds log.txt, scratch, result.json
+     "scratch": "/abs/base" or null,              null: scratch lies in the directory
+     "keep_scratch": "never" | "failure" | "always",
+     "inputs":  [{"path": "/abs", "name": link's name in scratch or null, "size": n or null, "adler32": hex or null}],
+     "outputs": [{"path": "/abs/final", "name": name in scratch, or null if the payload writes the path itself,
+                  "min_size": 1, "check": ["argv", "{}"] or null, "optional": false}],
+     "metrics": "metrics.json" or null, "required_metrics": ["chi2"],
+     "limits": {"memory": bytes, "cpu_time": s, "wall_time": s, "disk": bytes}, "grace": 10.0}
+
+In "check", ``{}`` stands for the file; the command runs in scratch, with the payload's environment. A callable that
+returns a dictionary and writes no metrics file has returned its metrics. The payload finds FIDUCIAL_LEDGER,
+FIDUCIAL_JOB, FIDUCIAL_ATTEMPT, FIDUCIAL_SCRATCH and FIDUCIAL_METRICS in its environment.
+
+The result, ``result.json``, is written last and atomically::
+
+    {"format": 1, "ledger", "job", "attempt", "state": "done" | "failed" | "killed", "cause": see EXIT_CODES,
+     "exit_code": 0 or null, "signal": null, "message": "one sentence", "host", "started", "finished",
+     "usage": {"wall_s", "cpu_s", "max_rss", "read_bytes", "write_bytes"},
+     "outputs": [{"path", "size", "adler32"}], "metrics": {"chi2": 1.02}}
+
+Never twice: a runner prepares a directory of its own beside the attempt's, with ``log.txt`` locked in it, and renames
+it to the attempt's name. That succeeds for one process only, also on network file systems, and ``revoke`` can take the
+name away before any runner has it. Two locks tell later what is still alive: the directory's is held while the runner
+lives, the log's while the runner or any process of the payload does.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import stat
+import sys
+import time
+import zlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FORMAT = 1
+
+#: What a runner that ran one job exits with, by the result's cause.
+EXIT_CODES = {
+    "ok": 0,  # done
+    "spec": 64,  # the specification cannot be used
+    "input": 65,  # an input is missing or has changed
+    "environment": 66,  # the environment script failed
+    "start": 67,  # the payload could not be started
+    "exit": 68,  # the payload's exit code is not 0
+    "signal": 69,  # a signal that is not ours ended the payload
+    "memory": 70,  # over a limit: stopped by the watchdog
+    "cpu_time": 71,
+    "wall_time": 72,
+    "disk": 73,
+    "output": 74,  # an output is missing, too small, or does not pass its check
+    "metrics": 75,  # the metrics are missing or no finite numbers
+    "publish": 76,  # a file cannot be written: disk full, no permission
+    "stopped": 77,  # the runner was told to stop
+    "refused": 78,  # the attempt belongs to another runner, or was revoked; nothing was run
+}
+
+#: Messages and specifications over this size go through a file, since a socket takes no more than some 200 kB at once.
+MESSAGE_LIMIT = 100000
+
+#: Jobs that end sooner than this are not announced as started: it would double the messages of short jobs.
+ANNOUNCE_AFTER = 0.2
+
+_PR_SET_CHILD_SUBREAPER = 36
+_BLOCK = 1 << 20
+_FIRST_SAMPLE = 0.05
+_SLOWEST_SAMPLE = 1.0
+_UNKILLABLE_AFTER = 60.0
+_HOST = os.uname()[1]
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_FOREIGN = (errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL)
+
+# The caller's positional parameters are hidden from the sourced script, which would take them for its own. What the
+# payload's command resolves to goes into a file: no file means that the script failed, an empty one that there is no
+# such command. Nothing of the user's is ever pasted into shell code.
+_SOURCE = (
+    '__fiducial=("$@"); set --; source "$0" && '
+    '{ type -P -- "${__fiducial[1]}" >"${__fiducial[0]}"; exec -- "${__fiducial[@]:1}"; }'
+)
+
+
+class Verdict(Exception):
+    """How a job ended, as soon as it is known."""
+
+    def __init__(self, state: str, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.state = state
+        self.cause = cause
+        self.message = message
+
+
+class Refused(Exception):
+    """The attempt's directory belongs to somebody else."""
+
+
+def failed(cause: str, message: str) -> "Verdict":
+    """The verdict on a job that went wrong by itself."""
+    return Verdict("failed", cause, message)
+
+
+# ---------------------------------------------------------------------------------------------------- claiming
+
+
+class Claim:
+    """The attempt's directory, as long as this process holds it."""
+
+    def __init__(self, directory: str, log: int, lock: int) -> None:
+        self.directory = directory
+        self.log = log
+        self._lock = lock
+
+    def note(self, text: str) -> None:
+        """Leave a line of the runner's own in the log."""
+        os.write(self.log, ("fiducial: %s\n" % text).encode("utf-8", "surrogateescape"))
+
+    def release(self) -> None:
+        """Let go of both locks; the log's lives on in what the payload may have left."""
+        os.close(self.log)
+        os.close(self._lock)
+
+
+_token = "%d-%s" % (os.getpid(), os.urandom(4).hex())
+_claims = 0
+
+
+def _make_beside(directory: str) -> str:
+    """A new directory with a name of its own, on the same file system as ``directory``."""
+    global _claims
+    _claims += 1
+    parent = os.path.dirname(directory)
+    path = "%s/.claim-%s-%d" % (parent, _token, _claims)
+    try:
+        os.mkdir(path)
+    except FileNotFoundError:
+        os.makedirs(parent, exist_ok=True)
+        os.mkdir(path)
+    return path
+
+
+def _lock(descriptor: int) -> None:
+    """Lock what nobody else can have locked; the rename alone decides where a file system has no such locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _FOREIGN:
+            raise
+
+
+def _take_name(temporary: str, directory: str, content: str) -> bool:
+    """Rename onto ``directory``, which works only as long as it is not there or empty."""
+    try:
+        os.rename(temporary, directory)
+    except OSError as error:
+        os.unlink(content)
+        os.rmdir(temporary)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def claim(directory: str) -> "Claim":
+    """Make ``directory`` ours, or raise ``Refused`` if it is anybody else's."""
+    temporary = _make_beside(directory)
+    log_path = temporary + "/log.txt"
+    log = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    lock = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
+    mine = Claim(directory, log, lock)
+    try:
+        _lock(log)
+        _lock(lock)
+        if not _take_name(temporary, directory, log_path):
+            raise Refused("%s belongs to another runner or was revoked" % directory)
+    except BaseException:
+        mine.release()
+        raise
+    return mine
+
+
+def revoke(directory: str) -> bool:
+    """Take the name away from all runners; true means that none has started in it, and none ever can."""
+    if os.path.exists(directory + "/revoked"):
+        return True
+    temporary = _make_beside(directory)
+    mark = temporary + "/revoked"
+    os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o666))
+    return _take_name(temporary, directory, mark) or os.path.exists(directory + "/revoked")
+
+
+# --------------------------------------------------------------------------------------------------- processes
+
+
+def become_subreaper() -> bool:
+    """Ask the kernel to give us daemons of the payload as children; false where it cannot."""
+    try:
+        import ctypes
+
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc, empty if its process is gone."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _pids() -> "list[int]":
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _stat(pid: int) -> "list[bytes]":
+    """The fields of /proc/PID/stat from the state on; the command's name before may hold anything."""
+    return _read("/proc/%d/stat" % pid).rpartition(b")")[2].split()
+
+
+def _children_by_scan() -> "dict[int, list[int]]":
+    children = {}  # type: dict[int, list[int]]
+    for pid in _pids():
+        fields = _stat(pid)
+        if fields:
+            children.setdefault(int(fields[1]), []).append(pid)
+    return children
+
+
+def _children(pid: int) -> "list[int]":
+    base = "/proc/%d/task" % pid
+    try:
+        tasks = os.listdir(base)
+    except OSError:
+        return []
+    return [int(child) for task in tasks for child in _read("%s/%s/children" % (base, task)).split()]
+
+
+def descendants(root: int) -> "list[int]":
+    """All processes below ``root``, parents first."""
+    listed = os.path.exists("/proc/%d/task/%d/children" % (root, root))
+    scan = {} if listed else _children_by_scan()
+    found = [root]
+    for pid in found:
+        found.extend(_children(pid) if listed else scan.get(pid, ()))
+    return found[1:]
+
+
+def tagged() -> "dict[tuple[str, str, str], list[int]]":
+    """Processes of this machine that carry a job's mark in their environment, by (ledger, job, attempt)."""
+    found = {}  # type: dict[tuple[str, str, str], list[int]]
+    for pid in _pids():
+        text = _read("/proc/%d/environ" % pid)
+        if b"FIDUCIAL_ATTEMPT=" in text and pid != os.getpid():
+            pairs = dict(item.partition("=")[::2] for item in text.decode("utf-8", "replace").split("\0"))
+            mark = (pairs.get("FIDUCIAL_LEDGER", ""), pairs.get("FIDUCIAL_JOB", ""), pairs["FIDUCIAL_ATTEMPT"])
+            found.setdefault(mark, []).append(pid)
+    return found
+
+
+def signal_all(pids: "list[int]", number: int) -> None:
+    """Send a signal to each that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+def _find(command: str, path: str) -> str:
+    """Where a command lies, by the payload's PATH and not by ours."""
+    if "/" in command:
+        return command
+    for folder in path.split(":"):
+        candidate = folder + "/" + command
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            return candidate
+    raise FileNotFoundError(errno.ENOENT, "no such command in PATH", command)
+
+
+_null = -1
+
+
+def spawn(argv: "list[str]", environment: "dict[str, str]", log: int) -> int:
+    """Start a process in a session of its own, in the current directory, with its output in ``log``."""
+    global _null
+    if _null < 0:
+        _null = os.open(os.devnull, os.O_RDONLY)
+    path = _find(argv[0], environment.get("PATH", os.defpath))
+    try:
+        return os.posix_spawn(
+            path,
+            argv,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, f, t) for f, t in ((_null, 0), (log, 1), (log, 2))],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT),
+        )
+    except (AttributeError, NotImplementedError):  # Python < 3.8, or a C library that cannot make a session
+        return _spawn_slowly([path, *argv[1:]], environment, log)
+
+
+def _spawn_slowly(argv: "list[str]", environment: "dict[str, str]", log: int) -> int:
+    import subprocess
+
+    process = subprocess.Popen(argv, env=environment, stdin=_null, stdout=log, stderr=log, start_new_session=True)
+    process.returncode = 0  # we wait for it ourselves
+    return process.pid
+
+
+class Desk:
+    """What can wake a waiting runner: here, signals only."""
+
+    def __init__(self) -> None:
+        self.stop = ""  # why the job at hand is to end, once it is
+        self.leaving = False  # whether no other job shall follow
+        self.subreaper = become_subreaper()
+        self._bell, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(ring)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        for number in _STOPPING:
+            signal.signal(number, self._on_signal)
+        self._poll = select.poll()
+        self._poll.register(self._bell, select.POLLIN)
+
+    def _on_signal(self, number: int, frame: "Any") -> None:
+        self.leaving = True
+        self.stop = "the runner was stopped by %s" % _signal_name(number)
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until a child ends, a stop is asked for, or the time is over."""
+        for descriptor, _ in self._poll.poll(max(0, int(timeout * 1000) + 1)):
+            if descriptor == self._bell:
+                os.read(self._bell, 4096)
+            else:
+                self.listen()
+
+    def listen(self) -> None:
+        """Take what has come in beside signals."""
+
+    def announce(self, spec: "dict[str, Any]") -> None:
+        """Tell that the payload runs."""
+
+
+class Usage:
+    """What processes have used that are over, and the highest use of memory seen."""
+
+    def __init__(self) -> None:
+        self.cpu = 0.0
+        self.peak = 0
+        self.read = 0
+        self.written = 0
+
+    def add(self, usage: "Any") -> None:
+        """Account for a process that has been waited for."""
+        self.cpu += usage.ru_utime + usage.ru_stime
+        self.peak = max(self.peak, usage.ru_maxrss * 1024)
+        self.read += usage.ru_inblock * 512
+        self.written += usage.ru_oublock * 512
+
+
+class Tree:
+    """A process, and everything that it brings into the world."""
+
+    def __init__(self, pid: int, desk: "Desk", usage: "Usage", mark: "tuple[str, str, str]") -> None:
+        self.status = None  # type: int | None
+        self._pid = pid
+        self._desk = desk
+        self._usage = usage
+        self._mark = mark
+
+    def reap(self) -> bool:
+        """Collect what has ended; true when nothing is left."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return self._desk.subreaper or not self._strays()
+            if pid == 0:
+                return False
+            self._usage.add(usage)
+            if pid == self._pid:
+                self.status = status
+
+    def _strays(self) -> "list[int]":
+        """Without a subreaper, daemons are found by the mark in their environment."""
+        return [] if self._desk.subreaper else tagged().get(self._mark, [])
+
+    def members(self) -> "list[int]":
+        """All that live."""
+        below = descendants(os.getpid())
+        return below + [pid for pid in self._strays() if pid not in below]
+
+    def end(self, grace: float) -> None:
+        """Ask all to end, and make them once the grace is over."""
+        deadline = time.monotonic() + grace
+        signal_all(self.members(), signal.SIGTERM)
+        signal_all(self.members(), signal.SIGCONT)
+        while not self.reap() and time.monotonic() < deadline:
+            self._desk.wait(min(0.25, deadline - time.monotonic()))
+        self.kill()
+
+    def kill(self) -> int:
+        """Make all end, and say how many that were; what hangs in the kernel for good is left to it."""
+        victims = set()  # type: set[int]
+        deadline = time.monotonic() + _UNKILLABLE_AFTER
+        while not self.reap() and time.monotonic() < deadline:
+            members = self.members()
+            victims.update(members)
+            signal_all(members, signal.SIGKILL)
+            self._desk.wait(0.02)
+        return len(victims)
+
+    def measure(self) -> "tuple[float, int, list[int]]":
+        """CPU seconds so far, resident bytes now, and the processes that were counted."""
+        ticks, pages, members = 0, 0, self.members()
+        for pid in members:
+            fields = _stat(pid)
+            if len(fields) > 21:
+                ticks += sum(map(int, fields[11:15]))
+                pages += int(fields[21])
+        return self._usage.cpu + ticks / float(_TICKS), pages * _PAGE, members
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _shared_out(pids: "list[int]") -> int:
+    """Bytes of memory, each page divided among those who share it; costly, and right for forked workers."""
+    total = 0
+    for pid in pids:
+        text = _read("/proc/%d/smaps_rollup" % pid) or _read("/proc/%d/smaps" % pid)
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(b"Pss:"))
+    return total * 1024
+
+
+def disk_use(path: str) -> int:
+    """Bytes that a directory takes up, symbolic links not followed."""
+    total = 0
+    for base, folders, files in os.walk(path):
+        for name in folders + files:
+            try:
+                total += os.lstat(os.path.join(base, name)).st_blocks * 512
+            except OSError:
+                pass
+    return total
+
+
+class Watchdog:
+    """Looks after the limits: soon at first, then once a second."""
+
+    def __init__(self, limits: "dict[str, Any]", scratch: str, started: float) -> None:
+        self._limits = limits
+        self._scratch = scratch
+        self._wall_end = started + limits["wall_time"] if limits.get("wall_time") else float("inf")
+        self._interval = _FIRST_SAMPLE
+        self._next = started + _FIRST_SAMPLE
+        self._next_disk = started
+
+    def pause(self) -> float:
+        """How long there is nothing to look after."""
+        return max(0.0, min(self._next, self._wall_end) - time.monotonic())
+
+    def look(self, tree: "Tree", usage: "Usage") -> "Verdict | None":
+        """The limit that is broken, if one is."""
+        now = time.monotonic()
+        if now >= self._wall_end:
+            return _over("wall_time", "ran for more than %g s" % self._limits["wall_time"])
+        if now < self._next:
+            return None
+        self._interval = min(2 * self._interval, _SLOWEST_SAMPLE)
+        self._next = now + self._interval
+        cpu, memory, members = tree.measure()
+        return self._cpu(cpu) or self._memory(memory, members, usage) or self._disk(now)
+
+    def _cpu(self, used: float) -> "Verdict | None":
+        limit = self._limits.get("cpu_time")
+        if limit and used > limit:
+            return _over("cpu_time", "used %.1f s of CPU time, more than %g s" % (used, limit))
+        return None
+
+    def _memory(self, resident: int, members: "list[int]", usage: "Usage") -> "Verdict | None":
+        limit = self._limits.get("memory")
+        if limit and resident > limit:
+            resident = _shared_out(members) or resident
+        usage.peak = max(usage.peak, resident)
+        if limit and resident > limit:
+            return _over("memory", "used %s of memory, more than %s" % (_megabytes(resident), _megabytes(limit)))
+        return None
+
+    def _disk(self, now: float) -> "Verdict | None":
+        limit = self._limits.get("disk")
+        if not limit or now < self._next_disk:
+            return None
+        used = disk_use(self._scratch)
+        # Walking a large scratch is work for the disk; it shall never take more than a twentieth of the time.
+        self._next_disk = now + 20 * (time.monotonic() - now)
+        if used > limit:
+            return _over("disk", "filled scratch with %s, more than %s" % (_megabytes(used), _megabytes(limit)))
+        return None
+
+
+def _over(cause: str, what: str) -> "Verdict":
+    return Verdict("killed", cause, "the payload %s" % what)
+
+
+def _megabytes(count: int) -> str:
+    return "%.1f MB" % (count / 1e6)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number
+
+
+# ------------------------------------------------------------------------------------------------------- files
+
+
+def checksum(path: str) -> "tuple[int, str]":
+    """Size and Adler-32 of a file, as EOS and XRootD write it."""
+    size, value = 0, 1
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        while True:
+            block = os.read(descriptor, _BLOCK)
+            if not block:
+                return size, "%08x" % value
+            size += len(block)
+            value = zlib.adler32(block, value) & 0xFFFFFFFF
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """All of the file or nothing of it."""
+    temporary = path + ".tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        _write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, path)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _copy(source: int, target: int, desk: "Desk") -> None:
+    while True:
+        if desk.stop:
+            raise Verdict("killed", "stopped", desk.stop)
+        block = os.read(source, _BLOCK)
+        if not block:
+            break
+        _write_all(target, block)
+    os.fchmod(target, stat.S_IMODE(os.fstat(source).st_mode))
+    os.fsync(target)
+
+
+def _carry(source: str, temporary: str, desk: "Desk") -> None:
+    """Copy to another file system; nothing half stays there."""
+    reading = os.open(source, os.O_RDONLY)
+    try:
+        writing = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            _copy(reading, writing, desk)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
+
+
+def publish(source: str, final: str, suffix: str, desk: "Desk") -> None:
+    """Bring a file to its place, where it appears whole or not at all."""
+    try:
+        os.replace(source, final)
+        return
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(final), exist_ok=True)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    try:
+        os.replace(source, final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        temporary = final + ".tmp-" + suffix
+        _carry(source, temporary, desk)
+        os.replace(temporary, final)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all that is in it."""
+    try:
+        os.rmdir(path)
+        return
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    for base, folders, _ in os.walk(path):
+        for name in folders:  # a payload may have taken away its own permission
+            if not os.path.islink(os.path.join(base, name)):
+                os.chmod(os.path.join(base, name), 0o700)
+    for base, folders, files in os.walk(path, topdown=False):
+        for name in files + folders:
+            full = os.path.join(base, name)
+            if os.path.isdir(full) and not os.path.islink(full):
+                os.rmdir(full)
+            else:
+                os.unlink(full)
+    os.rmdir(path)
+
+
+def _inside(scratch: str, name: str) -> str:
+    """A path in scratch, and never out of it."""
+    if name[:1] == "/" or not name or ".." in name.split("/"):
+        raise failed("spec", "the name %r does not stay inside scratch" % name)
+    if "/" in name:
+        os.makedirs(os.path.dirname(scratch + "/" + name), exist_ok=True)
+    return scratch + "/" + name
+
+
+# --------------------------------------------------------------------------------------------------------- job
+
+
+class Job:
+    """One attempt at one job, from an empty scratch to published outputs."""
+
+    def __init__(self, spec: "dict[str, Any]", desk: "Desk", held: "Claim") -> None:
+        self.usage = Usage()
+        self.exit_code = None  # type: int | None
+        self.signal = None  # type: int | None
+        self.outputs = []  # type: list[dict[str, Any]]
+        self.metrics = {}  # type: dict[str, float]
+        self.started = time.time()
+        self._begin = time.monotonic()
+        self._spec = spec
+        self._held = held
+        self._desk = desk
+        self._suffix = "%d.%d" % (spec["job"], spec["attempt"])
+        self._mark = (str(spec["ledger"]), str(spec["job"]), str(spec["attempt"]))
+        self._scratch = ""
+        self._environment = {}  # type: dict[str, str]
+        self._watchdog = None  # type: Watchdog | None
+
+    def perform(self) -> "Verdict":
+        """Everything, up to the verdict."""
+        verdict = self._attempt()
+        try:
+            self._clean(verdict)
+        except OSError as error:
+            self._held.note("scratch is left behind: %s" % error)
+        return verdict
+
+    def _attempt(self) -> "Verdict":
+        try:
+            _check_spec(self._spec)
+            self._prepare()
+            self._run_payload()
+            self.metrics = self._read_metrics()
+            self._deliver()
+        except Verdict as verdict:
+            return verdict
+        except OSError as error:
+            return failed("publish", _sentence(error))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return failed("spec", "the specification cannot be used: %r" % error)
+        return Verdict("done", "ok", "all outputs are verified and in place")
+
+    # ...................................................................................................... before
+
+    def _prepare(self) -> None:
+        spec = self._spec
+        self._make_scratch()
+        os.chdir(self._scratch)
+        for item in spec.get("inputs") or ():
+            self._take_input(item)
+        for item in spec.get("outputs") or ():
+            self._clear_output(item)
+        self._environment = self._make_environment()
+        self._watchdog = Watchdog(spec.get("limits") or {}, self._scratch, time.monotonic())
+
+    def _make_scratch(self) -> None:
+        base = self._spec.get("scratch")
+        path = self._held.directory + "/scratch"
+        if base:
+            path = "%s/fiducial-%s-%s-%s" % (base, self._mark[0][:8], self._suffix, os.urandom(3).hex())
+        try:
+            os.mkdir(path)
+        except OSError as error:
+            raise failed("start", "scratch cannot be made: %s" % _sentence(error))
+        self._scratch = path
+
+    def _take_input(self, item: "dict[str, Any]") -> None:
+        path = item["path"]
+        try:
+            self._verify_input(path, item.get("size"), item.get("adler32"))
+        except OSError as error:
+            raise failed("input", "input %s cannot be read: %s" % (path, error.strerror))
+        if item.get("name") is not None:
+            os.symlink(path, _inside(self._scratch, item["name"]))
+
+    def _verify_input(self, path: str, size: "int | None", adler32: "str | None") -> None:
+        there = os.stat(path).st_size
+        if size is not None and there != size:
+            raise failed("input", "input %s has %d bytes instead of %d" % (path, there, size))
+        if adler32 is not None and int(checksum(path)[1], 16) != int(adler32, 16):
+            raise failed("input", "input %s does not have the Adler-32 %s" % (path, adler32))
+
+    def _clear_output(self, item: "dict[str, Any]") -> None:
+        """An earlier attempt's output must not pass for this one's."""
+        try:
+            os.unlink(item["path"])
+        except FileNotFoundError:
+            if item.get("name") is None:
+                os.makedirs(os.path.dirname(item["path"]), exist_ok=True)
+
+    def _make_environment(self) -> "dict[str, str]":
+        environment = os.environ.copy()
+        environment.update(self._spec.get("environment") or {})
+        environment["FIDUCIAL_LEDGER"], environment["FIDUCIAL_JOB"], environment["FIDUCIAL_ATTEMPT"] = self._mark
+        environment["FIDUCIAL_SCRATCH"] = self._scratch
+        metrics = self._spec.get("metrics", "metrics.json")
+        if metrics:
+            environment["FIDUCIAL_METRICS"] = _inside(self._scratch, metrics)
+        return environment
+
+    # ..................................................................................................... payload
+
+    def _run_payload(self) -> None:
+        argv = self._command()
+        marker = self._held.directory + "/environment"
+        status = self._run(self._with_environment(argv, marker))
+        if self._spec.get("environment_script"):
+            self._check_environment(marker, argv[0])
+        self._judge(status)
+
+    def _command(self) -> "list[str]":
+        spec = self._spec
+        if spec.get("argv"):
+            return list(spec["argv"])
+        if spec.get("script") is not None:
+            path = self._held.directory + "/script"
+            write_atomically(path, spec["script"].encode("utf-8", "surrogateescape"))
+            return [*(spec.get("interpreter") or ["/bin/bash"]), path, *(spec.get("arguments") or ())]
+        if spec.get("call"):
+            path = self._held.directory + "/call.json"
+            call = {"call": spec["call"], "kwargs": spec.get("kwargs") or {}}
+            write_atomically(path, json.dumps(call).encode())
+            return [spec.get("python") or sys.executable, os.path.abspath(__file__), "--call", path]
+        raise failed("spec", 'the specification has none of "argv", "script" and "call"')
+
+    def _with_environment(self, argv: "list[str]", marker: str) -> "list[str]":
+        script = self._spec.get("environment_script")
+        return ["bash", "-c", _SOURCE, script, marker, *argv] if script else argv
+
+    def _check_environment(self, marker: str, command: str) -> None:
+        found = _read(marker)
+        if not os.path.exists(marker):
+            raise failed("environment", "the environment script %s failed" % self._spec["environment_script"])
+        os.unlink(marker)
+        if not found:
+            raise failed("start", "after the environment script there is no command %s" % command)
+
+    def _run(self, argv: "list[str]") -> int:
+        """Run a command under the watchdog, until it and all of its processes have ended."""
+        if self._desk.stop:
+            raise Verdict("killed", "stopped", self._desk.stop)
+        try:
+            pid = spawn(argv, self._environment, self._held.log)
+        except OSError as error:
+            raise failed("start", "%s cannot be started: %s" % (argv[0], error.strerror))
+        tree = Tree(pid, self._desk, self.usage, self._mark)
+        verdict = self._follow(tree)
+        if verdict:
+            tree.end(float(self._spec.get("grace", 10.0)))
+            self._record(tree.status)
+            raise verdict
+        if not tree.reap():
+            self._held.note("%d processes that the payload left behind were killed" % tree.kill())
+        return tree.status or 0
+
+    def _follow(self, tree: "Tree") -> "Verdict | None":
+        watchdog = self._watchdog
+        assert watchdog is not None
+        unannounced = True
+        while True:
+            self._desk.wait(watchdog.pause())
+            tree.reap()
+            if tree.status is not None:
+                return None
+            if self._desk.stop:
+                return Verdict("killed", "stopped", self._desk.stop)
+            verdict = watchdog.look(tree, self.usage)
+            if verdict:
+                return verdict
+            if unannounced and time.monotonic() - self._begin >= ANNOUNCE_AFTER:
+                unannounced = False
+                self._announce()
+
+    def _announce(self) -> None:
+        """From now on, also an engine that comes later can find this runner."""
+        about = {"host": _HOST, "pid": os.getpid(), "started": self.started}
+        write_atomically(self._held.directory + "/runner.json", json.dumps(about).encode())
+        self._desk.announce(self._spec)
+
+    def _record(self, status: "int | None") -> None:
+        if status is not None and os.WIFSIGNALED(status):
+            self.signal = os.WTERMSIG(status)
+        elif status is not None:
+            self.exit_code = os.WEXITSTATUS(status)
+
+    def _judge(self, status: int) -> None:
+        self._record(status)
+        if self.signal is not None:
+            raise failed("signal", "the payload was ended by %s" % _signal_name(self.signal))
+        if self.exit_code:
+            raise failed("exit", "the payload ended with exit code %d" % self.exit_code)
+
+    # ....................................................................................................... after
+
+    def _read_metrics(self) -> "dict[str, float]":
+        name = self._spec.get("metrics", "metrics.json")
+        path = self._environment.get("FIDUCIAL_METRICS", "")
+        values = {}  # type: dict[str, float]
+        if name and os.path.exists(path):
+            with open(path, "rb") as file:
+                values = _parse_metrics(file.read(), name)
+        for wanted in self._spec.get("required_metrics") or ():
+            if wanted not in values:
+                raise failed("metrics", "the metric %r is required, and %s does not have it" % (wanted, name))
+        return values
+
+    def _deliver(self) -> None:
+        """Verify all outputs before the first of them is published."""
+        ready = []
+        for item in self._spec.get("outputs") or ():
+            source = _inside(self._scratch, item["name"]) if item.get("name") is not None else item["path"]
+            entry = self._verify_output(item, source)
+            if entry:
+                ready.append((source, entry))
+        for source, entry in ready:
+            if source != entry["path"]:
+                publish(source, entry["path"], self._suffix, self._desk)
+            self.outputs.append(entry)
+
+    def _verify_output(self, item: "dict[str, Any]", source: str) -> "dict[str, Any] | None":
+        shown = item["name"] or item["path"]
+        try:
+            info = os.lstat(source)
+        except OSError:
+            if item.get("optional"):
+                return None
+            raise failed("output", "output %s was not written" % shown)
+        if not stat.S_ISREG(info.st_mode):
+            raise failed("output", "output %s is not a regular file" % shown)
+        least = item.get("min_size", 1) or 0
+        if info.st_size < least:
+            raise failed("output", "output %s has %d bytes, less than %d" % (shown, info.st_size, least))
+        if item.get("check"):
+            self._check_output([source if word == "{}" else word for word in item["check"]], shown)
+        size, adler32 = checksum(source) if info.st_size else (0, "00000001")
+        return {"path": item["path"], "size": size, "adler32": adler32}
+
+    def _check_output(self, argv: "list[str]", shown: str) -> None:
+        marker = self._held.directory + "/environment"
+        status = self._run(self._with_environment(argv, marker))
+        if status:
+            raise failed("output", "output %s does not pass its check %s" % (shown, " ".join(argv)))
+
+    def _clean(self, verdict: "Verdict") -> None:
+        keep = self._spec.get("keep_scratch", "never")
+        if self._scratch and not (keep == "always" or (keep == "failure" and verdict.state != "done")):
+            remove_tree(self._scratch)
+
+
+def _check_spec(spec: "dict[str, Any]") -> None:
+    if spec.get("format") != FORMAT:
+        raise failed(
+            "spec",
+            "the specification has format %r, and this runner understands only %d" % (spec.get("format"), FORMAT),
+        )
+
+
+def _sentence(error: OSError) -> str:
+    where = error.filename2 or error.filename
+    return "%s: %s" % (where, error.strerror) if where else str(error.strerror or error)
+
+
+def _parse_metrics(text: bytes, name: str) -> "dict[str, float]":
+    try:
+        values = json.loads(text.decode("utf-8"))
+    except ValueError as error:
+        raise failed("metrics", "%s is not JSON: %s" % (name, error))
+    if not isinstance(values, dict):
+        raise failed("metrics", "%s is not a JSON object of names and numbers" % name)
+    for key, value in values.items():
+        if type(value) not in (int, float):
+            raise failed("metrics", "the metric %r in %s is not a number" % (key, name))
+        if value != value or value in (float("inf"), float("-inf")):
+            raise failed("metrics", "the metric %r in %s is %r, not a finite number" % (key, name, value))
+    return values
+
+
+def _result(job: "Job", spec: "dict[str, Any]", verdict: "Verdict") -> "dict[str, Any]":
+    finished = time.time()
+    usage = job.usage
+    return {
+        "format": FORMAT,
+        "ledger": spec["ledger"],
+        "job": spec["job"],
+        "attempt": spec["attempt"],
+        "state": verdict.state,
+        "cause": verdict.cause,
+        "exit_code": job.exit_code,
+        "signal": job.signal,
+        "message": verdict.message,
+        "host": _HOST,
+        "started": job.started,
+        "finished": finished,
+        "usage": {
+            "wall_s": round(finished - job.started, 6),
+            "cpu_s": round(usage.cpu, 6),
+            "max_rss": usage.peak,
+            "read_bytes": usage.read,
+            "write_bytes": usage.written,
+        },
+        "outputs": job.outputs if verdict.state == "done" else [],
+        "metrics": job.metrics,
+    }
+
+
+def run_job(spec: "dict[str, Any]", desk: "Desk") -> "tuple[dict[str, Any], bytes]":
+    """Claim, run and report one job: the result, also as it stands in the file. ``Refused`` if it is not ours."""
+    try:
+        held = claim(spec["directory"].rstrip("/"))
+    except OSError as error:
+        nothing = Job(spec, desk, Claim(spec["directory"], -1, -1))
+        result = _result(nothing, spec, failed("publish", "the attempt cannot be claimed: %s" % _sentence(error)))
+        return result, json.dumps(result).encode()
+    try:
+        job = Job(spec, desk, held)
+        verdict = job.perform()
+        if verdict.state != "done":
+            held.note(verdict.message)
+        return _write_result(job, spec, verdict, held)
+    finally:
+        os.chdir("/")
+        held.release()
+
+
+def _write_result(
+    job: "Job", spec: "dict[str, Any]", verdict: "Verdict", held: "Claim"
+) -> "tuple[dict[str, Any], bytes]":
+    result = _result(job, spec, verdict)
+    data = json.dumps(result).encode()
+    try:
+        write_atomically(held.directory + "/result.json", data)
+    except OSError as error:  # without a result on disk nothing is proved
+        result = _result(job, spec, failed("publish", "the result cannot be written: %s" % _sentence(error)))
+        data = json.dumps(result).encode()
+    return result, data
+
+
+# --------------------------------------------------------------------------------------------------- warm mode
+
+
+class Worker(Desk):
+    """A runner that takes job after job from the engine, as long as that lives."""
+
+    def __init__(self, specs: int, control: int) -> None:
+        import socket
+
+        super().__init__()
+        self._current = ""
+        self._no_wait = socket.MSG_DONTWAIT
+        self._specs = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, specs)
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, control)
+        self._poll.register(control, select.POLLIN)
+        self._idle = select.poll()
+        for descriptor in (specs, control, self._bell):
+            self._idle.register(descriptor, select.POLLIN)
+
+    def serve(self) -> None:
+        """Run what comes, until the engine is gone or somebody says stop."""
+        while not self.leaving:
+            spec = self._next()
+            if spec is not None:
+                self._handle(spec)
+
+    def _next(self) -> "dict[str, Any] | None":
+        ready = [descriptor for descriptor, _ in self._idle.poll()]
+        if self._bell in ready:
+            os.read(self._bell, 4096)
+        if self._control.fileno() in ready:
+            self.listen()
+        if self.leaving or self._specs.fileno() not in ready:
+            return None
+        return self._receive()
+
+    def _receive(self) -> "dict[str, Any] | None":
+        try:
+            data = self._specs.recv(2 * MESSAGE_LIMIT, self._no_wait)
+        except BlockingIOError:  # another worker was faster
+            return None
+        if not data:
+            self.leaving = True
+            return None
+        spec = json.loads(data.decode())  # type: dict[str, Any]
+        if "file" in spec:
+            with open(spec["file"], "rb") as file:
+                spec = json.loads(file.read().decode())
+        return spec
+
+    def _handle(self, spec: "dict[str, Any]") -> None:
+        self._current = "%d.%d" % (spec["job"], spec["attempt"])
+        try:
+            data = run_job(spec, self)[1]
+        except Refused as refusal:
+            data = self._event("refused", spec, reason=str(refusal))
+        if len(data) > MESSAGE_LIMIT:
+            data = self._event("finished", spec, file=spec["directory"] + "/result.json")
+        self._current = ""
+        if not self.leaving:
+            self.stop = ""
+        self._say(data, 0)
+
+    def _event(self, kind: str, spec: "dict[str, Any]", **more: "Any") -> bytes:
+        return json.dumps(dict(more, event=kind, job=spec["job"], attempt=spec["attempt"])).encode()
+
+    def _say(self, data: bytes, flags: int) -> None:
+        try:
+            self._control.send(data, flags)
+        except BlockingIOError:
+            pass  # the engine is busy, and will learn it from the result
+        except OSError:
+            self.leaving = True
+
+    def announce(self, spec: "dict[str, Any]") -> None:
+        """Tell the engine that the payload runs, if it listens."""
+        self._say(self._event("started", spec, at=time.time(), host=_HOST), self._no_wait)
+
+    def listen(self) -> None:
+        """Orders of the engine; its end is an order to start nothing more."""
+        try:
+            data = self._control.recv(4096, self._no_wait)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.leaving = True
+            self._poll.unregister(self._control.fileno())
+        elif json.loads(data.decode()).get("kill") == self._current:
+            self.stop = "the job was stopped by order"
+
+
+# --------------------------------------------------------------------------------------------------- callables
+
+
+def call(path: str) -> None:
+    """Call the function that a file names; a dictionary that it returns becomes the metrics."""
+    with open(path) as file:
+        order = json.load(file)
+    where, _, name = order["call"].rpartition(":")
+    returned = getattr(_load(where), name)(**order["kwargs"])
+    metrics = os.environ.get("FIDUCIAL_METRICS")
+    if isinstance(returned, dict) and metrics and not os.path.exists(metrics):
+        write_atomically(metrics, json.dumps(returned, default=float).encode())
+
+
+def _load(where: str) -> "Any":
+    import importlib
+    import importlib.util
+
+    sys.path[0] = os.path.dirname(where) if where.endswith(".py") else os.getcwd()
+    if not where.endswith(".py"):
+        return importlib.import_module(where)
+    name = os.path.basename(where)[:-3]
+    spec = importlib.util.spec_from_file_location(name, where)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# -------------------------------------------------------------------------------------------------- as program
+
+
+def _fault(spec: "Any") -> str:
+    """Why a specification does not even say where its result belongs; empty if it does."""
+    if not isinstance(spec, dict):
+        return "it is not a JSON object"
+    for key, kind in (("job", int), ("attempt", int), ("ledger", str), ("directory", str)):
+        if not isinstance(spec.get(key), kind):
+            return "format %r, and no usable %r" % (spec.get("format"), key)
+    return "" if spec["directory"].startswith("/") else "its directory is not an absolute path"
+
+
+def run_file(path: str) -> int:
+    """Run the job that a file describes, and return the exit code."""
+    try:
+        with open(path, "rb") as file:
+            spec = json.loads(file.read().decode("utf-8"))
+        fault = _fault(spec)
+    except (OSError, ValueError) as error:
+        fault = str(error)
+    if fault:
+        sys.stderr.write("runner: %s cannot be used: %s\n" % (path, fault))
+        return EXIT_CODES["spec"]
+    try:
+        result = run_job(spec, Desk())[0]
+    except Refused:
+        return EXIT_CODES["refused"]
+    if result["cause"] in ("spec", "publish"):
+        sys.stderr.write("runner: %s: %s\n" % (path, result["message"]))
+    return EXIT_CODES[result["cause"]]
+
+
+def _fill_standard_descriptors() -> None:
+    """A batch system may start us with some closed, and what we open must not take their place."""
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
+
+
+def main(arguments: "list[str]") -> int:
+    """What the command line asks for."""
+    _fill_standard_descriptors()
+    if len(arguments) == 3 and arguments[0] == "--warm":
+        Worker(int(arguments[1]), int(arguments[2])).serve()
+        return 0
+    if len(arguments) == 2 and arguments[0] == "--call":
+        call(arguments[1])
+        return 0
+    if len(arguments) == 1 and not arguments[0].startswith("-"):
+        return run_file(arguments[0])
+    sys.stderr.write("usage: runner.py job.json\n")
+    return EXIT_CODES["spec"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
