@@ -30,12 +30,9 @@ class Outcome:
     skipped: int = 0
 
     def __str__(self) -> str:
-        if self.passed + self.failed + self.skipped == 0:
-            return f"{self.name} {'ok' if self.ok else 'FAILED'}"
-        parts = [f"{self.passed} passed"]
-        parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [f"{self.skipped} skipped"] if self.skipped else []
-        return f"{self.name} {', '.join(parts)}{'' if self.ok else ' FAILED'}"
+        numbers = {"passed": self.passed, "failed": self.failed, "skipped": self.skipped}
+        counts = ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
+        return " ".join(filter(None, [self.name, "ok" if self.ok else "FAILED", counts]))
 
 
 def say(text: str) -> None:
@@ -54,7 +51,7 @@ def tier(name: str, options: list[str]) -> Outcome:
     folder = ROOT / "tests" / name
     if not any(folder.rglob("test_*.py")):
         say(f"tests/{name}: there are none yet")
-        return Outcome(name, ok=True)
+        return Outcome(f"{name} (no tests yet)", ok=True)
     say(f"tests/{name}")
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
@@ -81,13 +78,13 @@ def main() -> int:
     start = time.monotonic()
     outcomes = [make("lint"), make("docs"), *(tier(name, options) for name, options in TIERS.items())]
     total = Outcome(
-        "make test:",
+        "make test",
         all(outcome.ok for outcome in outcomes),
         sum(outcome.passed for outcome in outcomes),
         sum(outcome.failed for outcome in outcomes),
         sum(outcome.skipped for outcome in outcomes),
     )
-    print(f"\n{total} in {time.monotonic() - start:.0f} s ({'; '.join(map(str, outcomes))})")
+    print(f"\n{total}, in {time.monotonic() - start:.0f} s ({'; '.join(map(str, outcomes))})")
     return 0 if total.ok else 1
 
 
