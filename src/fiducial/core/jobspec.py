@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fiducial.core.errors import WorkflowError
 from fiducial.core.plan import SINGLE
-from fiducial.core.variables import Scope, render, value_of
+from fiducial.core.variables import Scope, fill, render, value_of
 from fiducial.core.workflow import Input, Output, Step, Workflow
 
 __all__ = ["Artifact", "JobFacts", "Published", "StepRenderer", "attempt_directory"]
@@ -45,7 +45,19 @@ class Published(Protocol):
     """Where rendering asks what other jobs have published."""
 
     def artifacts(self, step: str, iteration: int, output: str, key: str | None) -> Sequence[Artifact]:
-        """Files of a step's output in an iteration (0: not iterated), in the order of the jobs; of one key or of all."""
+        """Files that a step's jobs published as ``output``, in the order of the jobs.
+
+        ``iteration`` is 0 for a step that is not iterated and -1 for the last one; ``key`` picks one job.
+        """
+
+
+class _Named(dict[str, Any]):
+    """Files by name; those without a name are found by their place, ``{{ inputs[0] }}``."""
+
+    def __missing__(self, key: object) -> Any:
+        if isinstance(key, int) and str(key) in self:
+            return self[str(key)]
+        raise KeyError(key)
 
 
 def attempt_directory(folder: Path, step: str, iteration: int, key: str, attempt: int) -> Path:
@@ -70,6 +82,7 @@ class StepRenderer:
         self.folder = folder
         self.ledger = ledger
         self.where = f"steps.{name}"
+        self._late = scope.late(self.step.variables, self.where)
         self._memory_default = self.step.resources.memory
         self._walltime_default = self.step.resources.wall_seconds()
 
@@ -82,7 +95,7 @@ class StepRenderer:
         context = self._context(facts)
         inputs, named_inputs = self._inputs(facts, context, published)
         outputs, named_outputs = self._outputs(context)
-        context["inputs"], context["outputs"] = named_inputs, named_outputs
+        context["inputs"], context["outputs"] = _Named(named_inputs), _Named(named_outputs)
         context["input"] = next(iter(named_inputs.values()), "")
         context["output"] = next(iter(named_outputs.values()), "")
         step = self.step
@@ -91,7 +104,7 @@ class StepRenderer:
             "ledger": self.ledger,
             "job": facts.job,
             "attempt": facts.attempt,
-            "name": f"{self.scope.known.get('campaign', self.workflow.name)}/{self.name}/{facts.iteration:02d}/{facts.key}",
+            "name": self._name(facts),
             **self._payload(context),
             "environment": {
                 k: render(v, context, f"{self.where}.environment.{k}") for k, v in step.environment.items()
@@ -114,6 +127,18 @@ class StepRenderer:
             "grace": 10.0,
         }
 
+    def output_paths(self, facts: JobFacts) -> dict[str, str]:
+        """Where a job would publish its outputs, by their names."""
+        context = self._context(facts)
+        return {
+            name: self._path(wanted.path, context, f"{self.where}.outputs.{name}")
+            for name, wanted in self.step.outputs.items()
+        }
+
+    def _name(self, facts: JobFacts) -> str:
+        campaign = self.scope.known.get("campaign", self.workflow.name)
+        return f"{campaign}/{self.name}/{facts.iteration:02d}/{facts.key}"
+
     def _memory(self, facts: JobFacts) -> int | None:
         return facts.memory or self._memory_default
 
@@ -128,11 +153,7 @@ class StepRenderer:
             "memory_mb": memory // 2**20 if memory else 0,
             **facts.values,
         }
-        context = self.scope.context(names)
-        for name, value in self.step.variables.items():
-            if name not in facts.values:
-                context[name] = value_of(value, context, f"{self.where}.variables.{name}")
-        return context
+        return self.scope.context(names, self._late)
 
     def _path(self, text: str, context: Mapping[str, Any], where: str) -> str:
         path = render(text, context, where)
@@ -214,8 +235,9 @@ class StepRenderer:
             return {"argv": _words(step.command, context, f"{where}.command")}
         if step.call is not None:
             given = step.arguments if isinstance(step.arguments, dict) else {}
-            kwargs = {key: value_of(value, context, f"{where}.arguments.{key}") for key, value in given.items()}
-            return {"call": step.call, "kwargs": kwargs, "python": context["python"]}
+            kwargs = {key: fill(value, context, f"{where}.arguments.{key}") for key, value in given.items()}
+            call = render(step.call, context, f"{where}.call")
+            return {"call": call, "kwargs": kwargs, "python": context["python"]}
         arguments = step.arguments if isinstance(step.arguments, list) else []
         return {
             "script": render(step.script or "", context, f"{where}.script"),

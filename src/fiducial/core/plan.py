@@ -174,18 +174,15 @@ def _numbers(value: Any, name: str, width: int, where: str) -> _Axis:
 def _chunks(chunks: Chunks, context: Mapping[str, Any], where: str) -> _Axis:
     total = _whole(chunks.total, context, f"{where}.total")
     if chunks.count is not None:
-        parts = _whole(chunks.count, context, f"{where}.count")
-        bounds = [total * part // parts for part in range(parts + 1)]
-    else:
-        size = _whole(chunks.size, context, f"{where}.size")
-        bounds = [*range(0, total, size), total]
+        count = _whole(chunks.count, context, f"{where}.count")
+        return lambda: _parts((total * part // count, total * (part + 1) // count) for part in range(count))
+    size = _whole(chunks.size, context, f"{where}.size")
+    return lambda: _parts((start, min(start + size, total)) for start in range(0, total, size))
 
-    def make() -> Iterator[Instance]:
-        for chunk, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
-            if start < stop:
-                yield Instance(str(chunk).zfill(5), {"chunk": chunk, "start": start, "stop": stop})
 
-    return make
+def _parts(bounds: Iterable[tuple[int, int]]) -> Iterator[Instance]:
+    for chunk, (start, stop) in enumerate((start, stop) for start, stop in bounds if start < stop):
+        yield Instance(str(chunk).zfill(5), {"chunk": chunk, "start": start, "stop": stop})
 
 
 def _whole(value: Any, context: Mapping[str, Any], where: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -19,7 +20,22 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from fiducial.core.errors import WorkflowError
 
-__all__ = ["Scope", "evaluate", "nearest", "pad", "render", "unknown_names", "value_of", "variables_in"]
+__all__ = [
+    "FILTERS",
+    "Late",
+    "Scope",
+    "evaluate",
+    "expression_names",
+    "fill",
+    "is_template",
+    "nearest",
+    "pad",
+    "render",
+    "syntax_tree",
+    "unknown_names",
+    "value_of",
+    "variables_in",
+]
 
 T = TypeVar("T")
 
@@ -40,6 +56,9 @@ def _environment() -> SandboxedEnvironment:
 
 
 _ENVIRONMENT = _environment()
+
+#: Names of the filters that templates may use.
+FILTERS = frozenset(_ENVIRONMENT.filters)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -78,6 +97,18 @@ def _single_expression(text: str) -> str | None:
     return match[1].strip() if alone else None
 
 
+def syntax_tree(text: str) -> nodes.Template:
+    """What Jinja makes of a template.
+
+    Raises:
+        WorkflowError: the template's syntax is off.
+    """
+    try:
+        return _ENVIRONMENT.parse(text)
+    except TemplateSyntaxError as error:
+        raise WorkflowError(f"template syntax: {error.message} in '{_shorten(text)}'") from None
+
+
 @lru_cache(maxsize=4096)
 def variables_in(text: str) -> frozenset[str]:
     """Names that a template takes from outside.
@@ -85,10 +116,7 @@ def variables_in(text: str) -> frozenset[str]:
     Raises:
         WorkflowError: the template's syntax is off.
     """
-    try:
-        return frozenset(find_undeclared_variables(_ENVIRONMENT.parse(text))) - {"range"}
-    except TemplateSyntaxError as error:
-        raise WorkflowError(f"template syntax: {error.message} in '{_shorten(text)}'") from None
+    return frozenset(find_undeclared_variables(syntax_tree(text))) - {"range"}
 
 
 def unknown_names(text: str, known: Iterable[str]) -> list[str]:
@@ -162,6 +190,22 @@ def expression_names(expression: str) -> frozenset[str]:
     return variables_in("{{ " + expression + " }}")
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A variable that is filled in for each job.
+
+    Args:
+        needs: names that it refers to.
+        own: whether the job's step sets it.
+    """
+
+    name: str
+    value: Any
+    needs: frozenset[str]
+    where: str
+    own: bool
+
+
 class Scope:
     """Variables that may refer to each other, resolved once; those that need a job's own names wait for the job.
 
@@ -189,15 +233,28 @@ class Scope:
             if needs & self.later or any(needs & {waiting} for waiting, _ in self._waiting):
                 self._waiting.append((name, merged[name]))
             else:
-                self.known[name] = _fill(merged[name], self.known, f"variables.{name}")
+                self.known[name] = fill(merged[name], self.known, f"variables.{name}")
 
-    def context(self, names: Mapping[str, Any]) -> dict[str, Any]:
-        """Everything a template of one job may use, ``names`` being the job's own."""
+    def late(self, own: Mapping[str, Any], where: str) -> list[Late]:
+        """What each job of a step must fill in, in order: the step's ``own`` variables and those that waited."""
+        waiting = {name: value for name, value in self._waiting if name not in own}
+        both = {**waiting, **own}
+        places = {name: f"{where}.variables.{name}" if name in own else f"variables.{name}" for name in both}
+        return [Late(name, both[name], _needs(both[name]), places[name], name in own) for name in _ordered(both)]
+
+    def context(self, names: Mapping[str, Any], late: Iterable[Late] | None = None) -> dict[str, Any]:
+        """Everything a template may use, ``names`` (of a job, or the iteration) being the strongest.
+
+        Args:
+            late: what a step's jobs fill in; the workflow's own variables where there is no step.
+        """
         context = {**self.known, **names}
-        for name, text in self._waiting:
-            if not _needs(text) <= context.keys():
-                continue  # refers to the fan-out of another step; whoever uses it here is told so
-            context[name] = _fill(text, context, f"variables.{name}")
+        for variable in self.late({}, "") if late is None else late:
+            if variable.name in names:
+                continue
+            # One of the workflow may refer to the fan-out of another step; whoever uses it here is told so.
+            if variable.own or variable.needs <= context.keys():
+                context[variable.name] = fill(variable.value, context, variable.where)
         return context
 
     @property
@@ -214,11 +271,12 @@ def _needs(value: Any) -> frozenset[str]:
     return variables_in(value) if is_template(value) else frozenset()
 
 
-def _fill(value: Any, context: Mapping[str, Any], where: str) -> Any:
+def fill(value: Any, context: Mapping[str, Any], where: str) -> Any:
+    """`value_of` through lists and tables."""
     if isinstance(value, Mapping):
-        return {key: _fill(item, context, f"{where}.{key}") for key, item in value.items()}
+        return {key: fill(item, context, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill(item, context, where) for item in value]
+        return [fill(item, context, where) for item in value]
     return value_of(value, context, where)
 
 
