@@ -131,7 +131,7 @@ def test_every_mistake_is_told_at_once(write: Write) -> None:
     text = """\
 name = "align"
 nmae = "x"
-[steps.bad-name]
+[steps.a-b]
 command = ["x"]
 [steps.reco]
 comand = ["reco"]
@@ -152,17 +152,17 @@ script = "b"
 """
     assert mistakes(write(text)) == [
         "flow.toml:2: unknown key 'nmae', did you mean 'name'?",
-        "flow.toml:3: steps.bad-name: 'bad-name' is no name (a name has letters, digits and _ and begins with a letter)",
+        "flow.toml:3: steps.a-b: 'a-b' is no name (a name has letters, digits and _ and begins with a letter)",
         "flow.toml:6: steps.reco: unknown key 'comand', did you mean 'command'?",
         'flow.toml:7: steps.reco.outputs.1.min_size: \'3 apples\' is not a size; write for example "4 GB" or "500 MB"',
         "flow.toml:7: steps.reco.outputs.2: 'path' is missing",
-        'flow.toml:8: steps.reco.resources.memory: \'4 potatoes\' is not a size; write for example "4 GB" or "500 MB"',
         "flow.toml:8: steps.reco.resources.cpus: must be a whole number; here: 'many'",
+        'flow.toml:8: steps.reco.resources.memory: \'4 potatoes\' is not a size; write for example "4 GB" or "500 MB"',
         "flow.toml:9: steps.reco.after.1: unknown key 'matchin', did you mean 'matching'?",
         'flow.toml:11: steps.fit.command.1: must be text in quotes; here: 5 (write "5")',
         "flow.toml:12: steps.fit.fanout.files: unknown key 'glb', did you mean 'glob'?",
         "flow.toml:13: steps.fit.iterate: must be true or false; here: 'maybe'",
-        "flow.toml:14: steps.fit.inputs.a: must be text in quotes or a table; here: 4",
+        'flow.toml:14: steps.fit.inputs.a: must be text in quotes or a table; here: 4 (write "4")',
         'flow.toml:16: steps.echo.command: must be a list; here: \'echo hello\' (write ["echo", "hello"])',
         "flow.toml:17: steps.echo.tolerate: must be less than 1",
         "flow.toml:18: steps.two: a step runs exactly one of command, script, template, call; here: command and script",
