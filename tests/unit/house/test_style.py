@@ -18,7 +18,9 @@ LONG_LINES = 60
 TYPED_SHARE = 0.95
 FILE_LINES = 600
 # A longer file stands here with its reason.
-LONG_FILES: dict[str, str] = {}
+LONG_FILES = {
+    "src/fiducial/runner/runner.py": "it is shipped to worker nodes as one file that imports nothing of ours",
+}
 # Work that is left belongs into docs/development/plan.md, where it is seen.
 LEFTOVERS = ("TO" + "DO", "FIX" + "ME")
 
