@@ -106,7 +106,16 @@ def syntax_tree(text: str) -> nodes.Template:
     try:
         return _ENVIRONMENT.parse(text)
     except TemplateSyntaxError as error:
-        raise WorkflowError(f"template syntax: {error.message} in '{_shorten(text)}'") from None
+        raise _bad_syntax(error, text) from None
+
+
+def _bad_syntax(error: TemplateSyntaxError, text: str) -> WorkflowError:
+    message = error.message or ""
+    unknown = re.fullmatch(r"No (filter|test) named '(.+)'\.", message)
+    if unknown is None:
+        return WorkflowError(f"template syntax: {message} in '{_shorten(text)}'")
+    known = FILTERS if unknown[1] == "filter" else _ENVIRONMENT.tests
+    return WorkflowError(f"unknown {unknown[1]} '{unknown[2]}' in '{_shorten(text)}'", hint=nearest(unknown[2], known))
 
 
 @lru_cache(maxsize=4096)
@@ -116,7 +125,11 @@ def variables_in(text: str) -> frozenset[str]:
     Raises:
         WorkflowError: the template's syntax is off.
     """
-    return frozenset(find_undeclared_variables(syntax_tree(text))) - {"range"}
+    tree = syntax_tree(text)
+    try:
+        return frozenset(find_undeclared_variables(tree)) - {"range"}
+    except TemplateSyntaxError as error:
+        raise _bad_syntax(error, text) from None
 
 
 def unknown_names(text: str, known: Iterable[str]) -> list[str]:
