@@ -18,21 +18,21 @@ The job specification, a JSON object::
      "scratch": "/abs/base" or null,              null: scratch lies in the directory
      "keep_scratch": "never" | "failure" | "always",
      "inputs":  [{"path": "/abs", "name": link's name in scratch or null, "size": n or null, "adler32": hex or null}],
-     "outputs": [{"path": "/abs/final", "name": name in scratch, or null if the payload writes the path itself,
+     "outputs": [{"key": "what the step calls it", "path": "/abs/final", "name": name in scratch, or null if the payload writes the path itself,
                   "min_size": 1, "check": ["argv", "{}"] or null, "optional": false}],
      "metrics": "metrics.json" or null, "required_metrics": ["chi2"],
      "limits": {"memory": bytes, "cpu_time": s, "wall_time": s, "disk": bytes}, "grace": 10.0}
 
 In "check", ``{}`` stands for the file; the command runs in scratch, with the payload's environment. A callable that
 returns a dictionary and writes no metrics file has returned its metrics. The payload finds FIDUCIAL_LEDGER,
-FIDUCIAL_JOB, FIDUCIAL_ATTEMPT, FIDUCIAL_SCRATCH and FIDUCIAL_METRICS in its environment.
+FIDUCIAL_JOB, FIDUCIAL_ATTEMPT, FIDUCIAL_DIRECTORY, FIDUCIAL_SCRATCH and FIDUCIAL_METRICS in its environment.
 
 The result, ``result.json``, is written last and atomically::
 
     {"format": 1, "ledger", "job", "attempt", "state": "done" | "failed" | "killed", "cause": see EXIT_CODES,
      "exit_code": 0 or null, "signal": null, "message": "one sentence", "host", "started", "finished",
      "usage": {"wall_s", "cpu_s", "max_rss", "read_bytes", "write_bytes"},
-     "outputs": [{"path", "size", "adler32"}], "metrics": {"chi2": 1.02}}
+     "outputs": [{"key", "path", "size", "adler32"}], "metrics": {"chi2": 1.02}}
 
 Never twice: a runner prepares a directory of its own beside the attempt's, with ``log.txt`` locked in it, and renames
 it to the attempt's name. That succeeds for one process only, also on network file systems, and ``revoke`` can take the
@@ -84,6 +84,7 @@ MESSAGE_LIMIT = 100000
 ANNOUNCE_AFTER = 0.2
 
 _PR_SET_CHILD_SUBREAPER = 36
+_MARK = b"FIDUCIAL_DIRECTORY="
 _BLOCK = 1 << 20
 _FIRST_SAMPLE = 0.05
 _SLOWEST_SAMPLE = 1.0
@@ -223,9 +224,9 @@ def become_subreaper() -> bool:
 
 
 def _read(path: str) -> bytes:
-    """A file of /proc, empty if its process is gone."""
+    """A small file, empty if it is not there."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", 0) as file:
             return file.read()
     except OSError:
         return b""
@@ -268,15 +269,13 @@ def descendants(root: int) -> "list[int]":
     return found[1:]
 
 
-def tagged() -> "dict[tuple[str, str, str], list[int]]":
-    """Processes of this machine that carry a job's mark in their environment, by (ledger, job, attempt)."""
-    found = {}  # type: dict[tuple[str, str, str], list[int]]
+def tagged() -> "dict[str, list[int]]":
+    """Processes of this machine that were started as part of an attempt, by its directory."""
+    found = {}  # type: dict[str, list[int]]
     for pid in _pids():
-        text = _read("/proc/%d/environ" % pid)
-        if b"FIDUCIAL_ATTEMPT=" in text and pid != os.getpid():
-            pairs = dict(item.partition("=")[::2] for item in text.decode("utf-8", "replace").split("\0"))
-            mark = (pairs.get("FIDUCIAL_LEDGER", ""), pairs.get("FIDUCIAL_JOB", ""), pairs["FIDUCIAL_ATTEMPT"])
-            found.setdefault(mark, []).append(pid)
+        for item in _read("/proc/%d/environ" % pid).split(b"\0"):
+            if item.startswith(_MARK) and pid != os.getpid():
+                found.setdefault(os.fsdecode(item[len(_MARK) :]), []).append(pid)
     return found
 
 
@@ -301,6 +300,9 @@ def _find(command: str, path: str) -> str:
 
 
 _null = -1
+_umask = os.umask(0)
+os.umask(_umask)
+_DIRECTORY_MODE = stat.S_IFDIR | (0o777 & ~_umask)
 
 
 def spawn(argv: "list[str]", environment: "dict[str, str]", log: int) -> int:
@@ -338,6 +340,8 @@ class Desk:
         self.stop = ""  # why the job at hand is to end, once it is
         self.leaving = False  # whether no other job shall follow
         self.subreaper = become_subreaper()
+        self.environment = dict(os.environ)
+        self.scratches = Scratches(recycling=False)
         self._bell, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(ring)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -365,6 +369,52 @@ class Desk:
         """Tell that the payload runs."""
 
 
+class Scratches:
+    """One empty directory, handed on from job to job.
+
+    To make a directory and to remove it costs more than a short payload: ext4 passes over every inode that was freed
+    in the last seconds when it looks for a new one, so that removing anything makes the next creation slow.
+    """
+
+    def __init__(self, recycling: bool) -> None:
+        self._recycling = recycling
+        self._spare = ""
+
+    def keep(self, path: str) -> bool:
+        """Lay a scratch aside, if it is as it was made."""
+        if not self._recycling or self._spare or os.stat(path).st_mode != _DIRECTORY_MODE or os.listdir(path):
+            return False
+        spare = "%s/.scratch-%s" % (os.path.dirname(os.path.dirname(path)), _token)
+        os.rename(path, spare)
+        self._spare = spare
+        return True
+
+    def take(self, path: str) -> bool:
+        """Use the directory that was laid aside, if there is one and it lies on the same file system."""
+        spare, self._spare = self._spare, ""
+        if not spare:
+            return False
+        try:
+            os.rename(spare, path)
+            return True
+        except OSError:
+            self._remove(spare)
+            return False
+
+    def clear(self) -> None:
+        """Leave nothing behind."""
+        if self._spare:
+            self._remove(self._spare)
+        self._spare = ""
+
+    @staticmethod
+    def _remove(spare: str) -> None:
+        try:
+            os.rmdir(spare)
+        except OSError:
+            pass
+
+
 class Usage:
     """What processes have used that are over, and the highest use of memory seen."""
 
@@ -385,12 +435,12 @@ class Usage:
 class Tree:
     """A process, and everything that it brings into the world."""
 
-    def __init__(self, pid: int, desk: "Desk", usage: "Usage", mark: "tuple[str, str, str]") -> None:
+    def __init__(self, pid: int, desk: "Desk", usage: "Usage", directory: str) -> None:
         self.status = None  # type: int | None
         self._pid = pid
         self._desk = desk
         self._usage = usage
-        self._mark = mark
+        self._directory = directory
 
     def reap(self) -> bool:
         """Collect what has ended; true when nothing is left."""
@@ -407,7 +457,7 @@ class Tree:
 
     def _strays(self) -> "list[int]":
         """Without a subreaper, daemons are found by the mark in their environment."""
-        return [] if self._desk.subreaper else tagged().get(self._mark, [])
+        return [] if self._desk.subreaper else tagged().get(self._directory, [])
 
     def members(self) -> "list[int]":
         """All that live."""
@@ -671,7 +721,6 @@ class Job:
         self._held = held
         self._desk = desk
         self._suffix = "%d.%d" % (spec["job"], spec["attempt"])
-        self._mark = (str(spec["ledger"]), str(spec["job"]), str(spec["attempt"]))
         self._scratch = ""
         self._environment = {}  # type: dict[str, str]
         self._watchdog = None  # type: Watchdog | None
@@ -717,9 +766,10 @@ class Job:
         base = self._spec.get("scratch")
         path = self._held.directory + "/scratch"
         if base:
-            path = "%s/fiducial-%s-%s-%s" % (base, self._mark[0][:8], self._suffix, os.urandom(3).hex())
+            path = "%s/fiducial-%s-%s-%s" % (base, self._spec["ledger"][:8], self._suffix, os.urandom(3).hex())
         try:
-            os.mkdir(path)
+            if not self._desk.scratches.take(path):
+                os.mkdir(path)
         except OSError as error:
             raise failed("start", "scratch cannot be made: %s" % _sentence(error))
         self._scratch = path
@@ -749,9 +799,12 @@ class Job:
                 os.makedirs(os.path.dirname(item["path"]), exist_ok=True)
 
     def _make_environment(self) -> "dict[str, str]":
-        environment = os.environ.copy()
+        environment = self._desk.environment.copy()
         environment.update(self._spec.get("environment") or {})
-        environment["FIDUCIAL_LEDGER"], environment["FIDUCIAL_JOB"], environment["FIDUCIAL_ATTEMPT"] = self._mark
+        environment["FIDUCIAL_LEDGER"] = self._spec["ledger"]
+        environment["FIDUCIAL_JOB"] = str(self._spec["job"])
+        environment["FIDUCIAL_ATTEMPT"] = str(self._spec["attempt"])
+        environment["FIDUCIAL_DIRECTORY"] = self._held.directory
         environment["FIDUCIAL_SCRATCH"] = self._scratch
         metrics = self._spec.get("metrics", "metrics.json")
         if metrics:
@@ -803,7 +856,7 @@ class Job:
             pid = spawn(argv, self._environment, self._held.log)
         except OSError as error:
             raise failed("start", "%s cannot be started: %s" % (argv[0], error.strerror))
-        tree = Tree(pid, self._desk, self.usage, self._mark)
+        tree = Tree(pid, self._desk, self.usage, self._held.directory)
         verdict = self._follow(tree)
         if verdict:
             tree.end(float(self._spec.get("grace", 10.0)))
@@ -833,7 +886,12 @@ class Job:
 
     def _announce(self) -> None:
         """From now on, also an engine that comes later can find this runner."""
-        about = {"host": _HOST, "pid": os.getpid(), "started": self.started}
+        about = {
+            "host": _HOST,
+            "pid": os.getpid(),
+            "started": self.started,
+            "resources": self._spec.get("resources") or {},
+        }
         write_atomically(self._held.directory + "/runner.json", json.dumps(about).encode())
         self._desk.announce(self._spec)
 
@@ -854,11 +912,8 @@ class Job:
 
     def _read_metrics(self) -> "dict[str, float]":
         name = self._spec.get("metrics", "metrics.json")
-        path = self._environment.get("FIDUCIAL_METRICS", "")
-        values = {}  # type: dict[str, float]
-        if name and os.path.exists(path):
-            with open(path, "rb") as file:
-                values = _parse_metrics(file.read(), name)
+        text = _read(self._environment["FIDUCIAL_METRICS"]) if name else b""
+        values = _parse_metrics(text, name) if text else {}
         for wanted in self._spec.get("required_metrics") or ():
             if wanted not in values:
                 raise failed("metrics", "the metric %r is required, and %s does not have it" % (wanted, name))
@@ -878,7 +933,7 @@ class Job:
             self.outputs.append(entry)
 
     def _verify_output(self, item: "dict[str, Any]", source: str) -> "dict[str, Any] | None":
-        shown = item["name"] or item["path"]
+        shown = item.get("name") or item["path"]
         try:
             info = os.lstat(source)
         except OSError:
@@ -893,7 +948,7 @@ class Job:
         if item.get("check"):
             self._check_output([source if word == "{}" else word for word in item["check"]], shown)
         size, adler32 = checksum(source) if info.st_size else (0, "00000001")
-        return {"path": item["path"], "size": size, "adler32": adler32}
+        return {"key": item.get("key"), "path": item["path"], "size": size, "adler32": adler32}
 
     def _check_output(self, argv: "list[str]", shown: str) -> None:
         marker = self._held.directory + "/environment"
@@ -903,7 +958,8 @@ class Job:
 
     def _clean(self, verdict: "Verdict") -> None:
         keep = self._spec.get("keep_scratch", "never")
-        if self._scratch and not (keep == "always" or (keep == "failure" and verdict.state != "done")):
+        kept = keep == "always" or (keep == "failure" and verdict.state != "done")
+        if self._scratch and not kept and not self._desk.scratches.keep(self._scratch):
             remove_tree(self._scratch)
 
 
@@ -1005,6 +1061,7 @@ class Worker(Desk):
         import socket
 
         super().__init__()
+        self.scratches = Scratches(recycling=True)
         self._current = ""
         self._no_wait = socket.MSG_DONTWAIT
         self._specs = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, specs)
@@ -1020,6 +1077,7 @@ class Worker(Desk):
             spec = self._next()
             if spec is not None:
                 self._handle(spec)
+        self.scratches.clear()
 
     def _next(self) -> "dict[str, Any] | None":
         ready = [descriptor for descriptor, _ in self._idle.poll()]
@@ -1042,7 +1100,9 @@ class Worker(Desk):
         spec = json.loads(data.decode())  # type: dict[str, Any]
         if "file" in spec:
             with open(spec["file"], "rb") as file:
-                spec = json.loads(file.read().decode())
+                data = file.read()
+            os.unlink(spec["file"])
+            spec = json.loads(data.decode())
         return spec
 
     def _handle(self, spec: "dict[str, Any]") -> None:
