@@ -1,0 +1,322 @@
+"""The Millepede fit: many records with own local parameters, and the global parameters that they share.
+
+The method is that of V. Blobel, NIM A 566 (2006) 5: eliminate the local parameters record by record, solve for the
+global ones, and iterate for outliers. Numbers, cuts, loops and verdicts are those of the program `pede`. Methods
+`diagonalization` and `decomposition` are solved like `inversion`, which gives the same values, and errors as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fiducial.alignment.linesearch import LineSearch, Outcome
+from fiducial.alignment.loops import Data, Sums, Workers
+from fiducial.alignment.problem import Problem, name_labels
+from fiducial.alignment.result import (
+    MESSAGES,
+    REJECT_CAUSES,
+    FitError,
+    FitResult,
+    Iteration,
+    announce,
+    write_failure,
+)
+from fiducial.alignment.settings import Settings
+from fiducial.alignment.solution import Solution
+from fiducial.alignment.steering import Steering, read_steering
+
+__all__ = ["fit", "fit_into"]
+
+_SLOPE_RATIO = 0.5
+_FEASIBLE_START = 1e-12
+_FEASIBLE = 1e-6
+# What F of a good fit is too small by if outliers are down-weighted with Huber's function.
+_HUBER_EXPECTATION = 0.9326
+_ROUNDING = 16 * float(np.finfo(np.float64).eps)
+
+
+def fit(steering: Steering | Path, *, threads: int = 1, progress: Callable[[str], None] | None = None) -> FitResult:
+    """Fit the global parameters.
+
+    The numbers do not depend on the number of threads.
+
+    Args:
+        steering: what to fit, or the steering file that says it.
+        threads: to share the work.
+        progress: is told in words what goes on.
+
+    Returns:
+        The result; its verdict may be a warning.
+
+    Raises:
+        NotFoundError: the steering file or a data file is missing.
+        SteeringError: the steering cannot be understood; file and line are named.
+        DataError: a data file is damaged; file, record and byte are named.
+        FitError: there is no result: nothing to fit, contradicting constraints, too many rejects.
+    """
+    if isinstance(steering, Path):
+        steering = read_steering(steering)
+    workers = Workers(threads)
+    try:
+        return _Fit(steering, Settings.of(steering), workers, progress or _silent).run()
+    finally:
+        workers.close()
+
+
+def fit_into(
+    steering: Steering | Path,
+    directory: Path,
+    *,
+    threads: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> FitResult:
+    """Fit and write the result files into a folder.
+
+    Earlier files are renamed to ``name~`` before anything is read, so that after a failure no millepede.res of an
+    earlier fit can be taken for the new one; millepede.end says why there is none. Errors are those of `fit`.
+    """
+    announce(directory)
+    try:
+        result = fit(steering, threads=threads, progress=progress)
+        result.write(directory)
+    except BaseException as error:
+        write_failure(directory, error)
+        raise
+    return result
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+class _Fit:
+    """State of one fit between its loops over the data."""
+
+    def __init__(
+        self, steering: Steering, settings: Settings, workers: Workers, progress: Callable[[str], None]
+    ) -> None:
+        self.steering = steering
+        self.settings = settings
+        self.progress = progress
+        self.data = Data(steering.files, workers)
+        self.warnings = list(steering.warnings)
+        self.seconds: dict[str, float] = {}
+        self.iterations: list[Iteration] = []
+        self.iteration = self.loops = 0
+        self.cut = settings.first_cut
+        self.points = settings.first_points
+        self.gain = self.noise = 0.0
+        self.rank_defect = 0
+        self.solved = self.summed_again = self.not_decreasing = False
+
+    def run(self) -> FitResult:
+        """All of it."""
+        started = time.perf_counter()
+        with self._timed("count"):
+            self.progress("counting records and labels")
+            self.data.count()
+            self.problem = Problem.of(self.steering, self.settings, self.data, self.warnings)
+            self.data.prepare(self.problem.labels, self.problem.positions)
+        self.parameter = self.problem.start.copy()
+        if self.settings.feasible_start:
+            self.problem.constraints.make_feasible(self.parameter, _FEASIBLE_START)
+        self._iterate()
+        result = self._result()
+        result.seconds["total"] = time.perf_counter() - started
+        return result
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
+
+    def _iterate(self) -> None:
+        settings = self.settings
+        self._evaluate(matrix=True)
+        while self._solve() and self._move_along():
+            moved = self.problem.constraints.make_feasible(self.parameter, _FEASIBLE)
+            done = self.gain <= settings.limit or self.iteration >= settings.iterations
+            if done and not moved and self.cut <= 1.0:
+                break
+            if self.iteration < settings.matrix_iterations:
+                self._evaluate(matrix=True)
+
+    def _evaluate(self, *, matrix: bool) -> None:
+        """A loop over the data at the present parameters."""
+        self._tighten_cut()
+        with self._timed("loops with matrix" if matrix else "loops"):
+            cuts = self.settings.cuts(self.cut, first_loop=self.loops == 0)
+            self.sums = self.data.loop(self.parameter, cuts, matrix=matrix)
+        self.problem.add_terms(self.sums, self.parameter)
+        self.loops += 1
+        self._note(matrix=matrix)
+        if 3 * int(self.sums.rejected.sum()) > self.data.records:
+            raise _too_many_rejects(self.sums, self.data.records, self.loops)
+        if self.sums.matrix is not None:
+            with self._timed("solution"):
+                self.solution = Solution(self.sums.matrix, self.problem.constraints)
+            self.sums.matrix = None  # the solution has its own copy
+            self._check_rank()
+
+    def _tighten_cut(self) -> None:
+        """In the first loop after a solution: the second factor, then square roots down to 1."""
+        if not self.solved:
+            return
+        self.solved = False
+        if self.iteration == 1:
+            self.cut = self.settings.second_cut
+        elif self.cut > 0:
+            self.cut = float(np.sqrt(np.float32(self.cut)))
+            if self.cut < 1.5 or not self.sums.rejected.sum():
+                self.cut = 1.0
+
+    def _note(self, *, matrix: bool) -> None:
+        rejected = int(self.sums.rejected.sum())
+        expected = self.gain if self.iteration else None
+        row = Iteration(self.iteration, self.loops, self.sums.chi2, expected, self.cut, rejected, None, matrix)
+        self.iterations.append(row)
+        self.progress(f"loop {self.loops}: F = {self.sums.chi2:.8g}, {rejected} records rejected")
+
+    def _check_rank(self) -> None:
+        self.rank_defect = self.solution.rank_defect
+        labels = self.problem.labels[self.problem.variable]
+        for direction in self.solution.undetermined():
+            self.warnings.append(f"rank defect: the data do not determine labels {name_labels(labels[direction])}")
+        if self.rank_defect and not self.settings.force:
+            self.warnings.append(f"rank defect of {self.rank_defect}: only one step was made, without a new F")
+
+    def _solve(self) -> bool:
+        """The next step of the parameters; False if F is not expected to decrease."""
+        self.iteration += 1
+        self.solved = True
+        with self._timed("solution"):
+            moved = self.parameter.copy()
+            missing = self.problem.constraints.discrepancy(moved)
+            moved[self.problem.variable] += self.solution.step(self.sums.gradient, missing)
+            self.problem.constraints.make_feasible(moved, _FEASIBLE)
+            self.step = (moved - self.parameter)[self.problem.variable]
+        if not np.isfinite(self.step).all():
+            raise FitError("the solution is not a number: the matrix of the global parameters is singular", 25)
+        self.gain = float(self.step @ self.sums.gradient)
+        self.noise = _ROUNDING * float(np.sqrt(max(self.step @ self.step, self.sums.gradient @ self.sums.gradient)))
+        return self.gain > -self.noise or self._solve_again()
+
+    def _solve_again(self) -> bool:
+        """Sum the matrix anew, once, if the expected increase is as small as rounding may make it."""
+        if self.gain <= -1e-3 or self.summed_again:
+            self.not_decreasing = True
+            self.warnings.append(f"F is not expected to decrease (by {self.gain:.3g}): the fit stopped before")
+            return False
+        self.summed_again = True
+        self.iteration -= 1
+        self.solved = False
+        self._evaluate(matrix=True)
+        return self._solve()
+
+    def _move_along(self) -> bool:
+        """Follow the step until the line search is content; False if a single step is all that is to be done."""
+        search = None
+        if self.cut < 2.25 and self.gain > self.noise:
+            search = LineSearch(_SLOPE_RATIO, self.points)
+            self.points = 3
+        outcome = self._move(search)
+        if self.settings.single_step or (self.rank_defect and not self.settings.force):
+            return False
+        self._evaluate(matrix=False)
+        while search is not None and outcome is Outcome.RECALCULATE:
+            outcome = self._move(search)
+            self.iterations[-1] = replace(self.iterations[-1], slope_ratio=search.ratio)
+            if outcome is Outcome.RECALCULATE:
+                self._evaluate(matrix=False)
+        return True
+
+    def _move(self, search: LineSearch | None) -> Outcome:
+        distance, outcome = (1.0, Outcome.NONE)
+        if search is not None:
+            distance, outcome = search.advance(-float(self.sums.gradient @ self.step))
+        self.parameter[self.problem.variable] += distance * self.step
+        return outcome
+
+    def _result(self) -> FitResult:
+        problem, sums = self.problem, self.sums
+        with self._timed("errors"):
+            covariance = self.solution.covariance()
+        variances = np.diag(covariance)
+        errors, correlations = (np.full(len(problem.labels), np.nan) for _ in range(2))
+        errors[problem.variable] = np.sqrt(np.maximum(variances, 0.0))
+        with np.errstate(divide="ignore"):
+            unexplained = 1.0 / (variances * self.solution.diagonal())
+        correlations[problem.variable] = np.sqrt(np.clip(1.0 - unexplained, 0.0, 1.0))
+        verdict = self._verdict()
+        return FitResult(
+            verdict=verdict,
+            message=MESSAGES[verdict],
+            loops=self.loops,
+            chi2=sums.chi2,
+            ndf=sums.ndf,
+            fitted=self._fitted(),
+            records=self.data.records,
+            rejects=dict(zip(REJECT_CAUSES, sums.rejected.tolist(), strict=True)),
+            labels=problem.labels,
+            values=self.parameter,
+            starts=problem.start,
+            errors=errors,
+            presigmas=problem.presigmas,
+            counts=problem.counts,
+            correlations=correlations,
+            variable=problem.variable,
+            covariance=covariance,
+            iterations=self.iterations,
+            warnings=self.warnings,
+            seconds=self.seconds,
+            options=frozenset(self.steering.options),
+        )
+
+    def _fitted(self) -> int:
+        return len(self.problem.variable) - self.problem.constraints.count
+
+    def _verdict(self) -> int:
+        """Code of the worst thing that happened; each is in the warnings too."""
+        verdict = max(self._check_fit_quality(), self._check_entries())
+        return 3 if self.rank_defect or self.not_decreasing else verdict
+
+    def _check_fit_quality(self) -> int:
+        ratio = self.sums.chi2 / max(1, self.sums.ndf - self._fitted())
+        if self.settings.local_iterations > 1:
+            ratio /= _HUBER_EXPECTATION
+        fraction = int(self.sums.rejected.sum()) / self.data.records
+        before = len(self.warnings)
+        if abs(ratio - 1) > 0.1:
+            self.warnings.append(
+                f"chi2/ndf is {ratio:.3f}, not 1 within 10 %: are the sigmas of the measurements right?"
+            )
+        if fraction > 0.01:
+            self.warnings.append(f"{100 * fraction:.2f} % of the records are rejected, more than 1 %")
+        return int(len(self.warnings) > before)
+
+    def _check_entries(self) -> int:
+        labels = self.problem.labels[self.problem.variable]
+        few = labels[self.sums.accepted < self.settings.entries_accepted]
+        if not len(few):
+            return 0
+        self.warnings.append(
+            f"{len(few)} variable parameters have fewer than {self.settings.entries_accepted} derivatives in accepted "
+            f"records: labels {name_labels(few)}"
+        )
+        return 2
+
+
+def _too_many_rejects(sums: Sums, records: int, loop: int) -> FitError:
+    causes = ", ".join(f"{cause} {count}" for cause, count in zip(REJECT_CAUSES, sums.rejected.tolist(), strict=True))
+    return FitError(
+        f"{int(sums.rejected.sum())} of {records} records are rejected in loop {loop}, more than a third ({causes})",
+        26,
+        hint="start values may be far off, or the cuts `chisqcut` and `hugecut` too tight",
+    )
