@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-SUBJECTS: dict[str, Subject] = {}
+SUBJECTS: dict[str, Subject] = {
+    "run": Subject("fiducial.cli.run", "Run a workflow on this machine."),
+    "workflow": Subject("fiducial.cli.workflow", "Check, draw and begin workflow files."),
+    "campaign": Subject("fiducial.cli.campaign", "List, show, resume, cancel, retry, archive, export campaigns."),
+    "job": Subject("fiducial.cli.job", "List, show, retry, kill, hold, release jobs; read their logs."),
+    "alignment": Subject("fiducial.cli.alignment", "Simulate, reconstruct and solve: the steps of an alignment."),
+    "fit": Subject("fiducial.cli.fit", "Solve a Millepede steering file."),
+    "db": Subject("fiducial.cli.db", "Look after the ledger's database."),
+    "config": Subject("fiducial.cli.config", "Show and begin settings."),
+    "demo": Subject("fiducial.cli.demo", "Align a simulated tracker, from raw files to constants."),
+}
 
 
 class Program(LazyGroup):

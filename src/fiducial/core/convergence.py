@@ -64,8 +64,8 @@ def converged(until: str, metrics: Mapping[int, _Metrics], iteration: int) -> bo
     """Whether ``until`` holds after an iteration.
 
     A step is a name and its metrics are its attributes: a number, or, where several jobs reported, a list. A metric
-    that only one step has may stand alone. ``previous.step.metric`` is that of the iteration before; in the first iteration
-    there is none, and nothing has converged. Neither has anything while a metric that counts is not a finite number.
+    that only one step has may stand alone. ``previous.step.metric`` is that of the iteration before; in the first
+    iteration there is none, and nothing has converged. Neither has anything while a metric that counts is not finite.
 
     Args:
         metrics: values of the jobs, by iteration, step and metric.

@@ -18,6 +18,9 @@ from fiducial.core.workflow import Input, Output, Step, Workflow
 __all__ = ["Artifact", "JobFacts", "Published", "StepRenderer", "attempt_directory"]
 
 
+_MOST_READ = 16 * 2**20
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A file that a job published."""
@@ -178,7 +181,7 @@ class StepRenderer:
             files, many = self._published(wanted, facts, published, where)
             links = [link if not many or link is None else f"{link}/{Path(file.path).name}" for file in files]
             entries += [
-                {"path": file.path, "name": place, "size": file.size, "adler32": file.adler32}
+                {"path": file.path, "name": place, "size": file.size, "adler32": _worth_reading(file)}
                 for file, place in zip(files, links, strict=True)
             ]
             paths = [place or file.path for file, place in zip(files, links, strict=True)]
@@ -214,14 +217,17 @@ class StepRenderer:
             where = f"{self.where}.outputs.{name}"
             path = self._path(wanted.path, context, where)
             local = None if wanted.direct else _scratch_name(path, used)
-            entries.append(self._output(wanted, path, local, context, where))
+            entries.append(self._output(name, wanted, path, local, context, where))
             named[name] = local or path
         return entries, named
 
     @staticmethod
-    def _output(wanted: Output, path: str, local: str | None, context: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _output(
+        key: str, wanted: Output, path: str, local: str | None, context: Mapping[str, Any], where: str
+    ) -> dict[str, Any]:
         check = [render(word, context, f"{where}.check") for word in wanted.check] if wanted.check else None
         return {
+            "key": key,
             "path": path,
             "name": local,
             "min_size": wanted.min_size,
@@ -248,6 +254,11 @@ class StepRenderer:
     def _environment_script(self, context: Mapping[str, Any]) -> str | None:
         script = self.step.environment_script or self.workflow.environment_script
         return render(script, context, f"{self.where}.environment_script") if script else None
+
+
+def _worth_reading(file: Artifact) -> str | None:
+    """The checksum to hold an input against; a large file is told from another by its size alone."""
+    return file.adler32 if file.size <= _MOST_READ else None
 
 
 def _scratch_name(path: str, used: set[str]) -> str:

@@ -1,0 +1,1 @@
+"""Who moves jobs: the scheduler decides, the agent carries."""

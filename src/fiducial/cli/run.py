@@ -1,0 +1,169 @@
+"""``fiducial run``: from a workflow file to a finished campaign on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fiducial.cli.lazy import subject_app
+
+if TYPE_CHECKING:
+    from fiducial.core.workflowfile import WorkflowFile
+    from fiducial.engine.supervisor import Prepared
+
+app = subject_app()
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Workflow file (TOML).")],
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", min=1, help="Jobs at a time; default: cores.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help='Memory that all jobs may use together, e.g. "16 GB".')] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="K=V", help="Set a variable.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder for the campaign's files.")] = None,
+    until_step: Annotated[str | None, typer.Option(metavar="STEP", help="Stop when this step is done.")] = None,
+    update: Annotated[bool, typer.Option("--update", help="Use a changed workflow for what is left.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Run a workflow on this machine; the same command goes on where an earlier one stopped."""
+    from fiducial.core.workflowfile import load, resolved
+    from fiducial.engine.supervisor import prepare
+
+    source = load(file)
+    prepared = prepare(resolved(source), variables_of(set_), workflow_folder=source.folder, folder=folder)
+    if dry_run:
+        _dry_run(source, prepared, json_)
+        return
+    outcome = execute(
+        prepared, workers=workers, memory=memory, until_step=until_step, update=update, show=not (quiet or json_)
+    )
+    if json_:
+        from fiducial.cli.output import print_json
+
+        print_json(outcome)
+    else:
+        _tell(outcome)
+    raise typer.Exit(exit_code(outcome))
+
+
+def variables_of(words: list[str] | None) -> dict[str, Any]:
+    """What ``--set`` sets."""
+    if not words:
+        return {}
+    from fiducial.cli.options import parse_set
+
+    return parse_set(words)
+
+
+def exit_code(outcome: dict[str, Any]) -> int:
+    """0 done, 130 interrupted (as shells have it), 1 failed."""
+    if outcome["interrupted"]:
+        return 130
+    return 0 if outcome["state"] in ("done", "active") else 1
+
+
+def execute(
+    prepared: Prepared,
+    *,
+    workers: int | None = None,
+    memory: str | None = None,
+    until_step: str | None = None,
+    update: bool = False,
+    show: bool = True,
+) -> dict[str, Any]:
+    """Create or take up the campaign and run it with progress; the outcome as ``--json`` prints it."""
+    from fiducial import settings
+    from fiducial.engine import supervisor
+    from fiducial.engine.scheduler import Scheduler
+    from fiducial.ledger.database import Database
+
+    chosen = settings.load()
+    scheduler = Scheduler(Database(chosen.ledger_url))
+    campaign = supervisor.update(scheduler, prepared) if update else supervisor.create(scheduler, prepared)
+    return carry(scheduler, campaign, chosen, workers=workers, memory=memory, until_step=until_step, show=show)
+
+
+def carry(
+    scheduler: Any,
+    campaign: Any,
+    chosen: Any,
+    *,
+    workers: int | None,
+    memory: str | None,
+    until_step: str | None = None,
+    show: bool = True,
+) -> dict[str, Any]:
+    """Run a campaign that the ledger holds, with progress."""
+    from fiducial.cli.progress import watch
+    from fiducial.cli.views import campaign_view
+    from fiducial.engine import supervisor
+
+    with supervisor.locked(campaign.folder), watch(scheduler, campaign, show=show) as on_round:
+        backend = local_backend(chosen, workers, memory)
+        finished = supervisor.run(scheduler, campaign, backend, until_step=until_step, on_round=on_round)
+    with scheduler.database.read() as connection:
+        view = campaign_view(connection, campaign.id)
+    return {**view, "interrupted": not finished}
+
+
+def local_backend(chosen: Any, workers: int | None, memory: str | None) -> Any:
+    """The backend for this machine, by the command's options or the settings."""
+    import os
+
+    from fiducial.batch.local import LocalBackend
+    from fiducial.core.errors import UsageError
+    from fiducial.core.resources import parse_size
+
+    slots = workers or int(chosen.get("local.workers") or len(os.sched_getaffinity(0)))
+    size = memory or chosen.get("local.memory")
+    try:
+        return LocalBackend(slots, parse_size(size) if size else None)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _dry_run(source: WorkflowFile, prepared: Prepared, json_: bool) -> None:
+    from fiducial.core.plan import campaign_scope, count
+
+    scope = campaign_scope(prepared.workflow, [{}, prepared.variables], prepared.names)
+    counts = {
+        name: count(step, scope.context({"iteration": 1}), f"steps.{name}.fanout")
+        for name, step in prepared.workflow.steps.items()
+    }
+    if json_:
+        from fiducial.cli.output import print_json
+
+        plan = {"campaign": prepared.name, "folder": str(prepared.folder), "jobs": counts}
+        print_json({**plan, "iterated": prepared.workflow.iterated, "max_iterations": prepared.max_iterations})
+        return
+    typer.echo(f"campaign {prepared.name} in {prepared.folder}")
+    for name, jobs in counts.items():
+        step = prepared.workflow.steps[name]
+        times = f" x up to {prepared.max_iterations} iterations" if step.iterate else ""
+        behind = f" after {', '.join(edge.step for edge in step.after)}" if step.after else ""
+        typer.echo(f"  {name}: {jobs} job{'s' if jobs != 1 else ''}{times}{behind}")
+    typer.echo("dry run: nothing was written")
+
+
+def _tell(outcome: dict[str, Any]) -> None:
+    name = outcome["name"]
+    if outcome["interrupted"]:
+        typer.echo(f"stopped; the same command goes on with campaign {name}", err=True)
+        return
+    if outcome["state"] == "failed":
+        typer.echo(f"error: campaign {name} failed: {outcome['reason']}", err=True)
+        for job in outcome["problems"][:5]:
+            typer.echo(f"  {job['name']}: {job['message'] or job['cause']}\n    log: {job['log']}", err=True)
+        typer.echo(f"hint: fiducial job list {name} --state failed; then run the same command again", err=True)
+        return
+    if outcome["state"] == "active":
+        typer.echo(f"campaign {name}: done as far as was asked; {outcome['counts']['done']} jobs done")
+        return
+    reason = f": {outcome['reason']}" if outcome["reason"] else ""
+    typer.echo(f"campaign {name} {outcome['state']}{reason}; {outcome['counts']['done']} jobs done")

@@ -1,0 +1,119 @@
+"""What commands show of the ledger, as plain values: the same for ``--json`` and for tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping
+
+from fiducial.core.errors import NotFoundError
+from fiducial.core.jobspec import attempt_directory
+from fiducial.core.states import JobState
+from fiducial.ledger import queries
+
+__all__ = ["campaign_view", "find", "group_view", "job_name", "job_view", "log_file", "summary_view"]
+
+STATES = tuple(state.value for state in JobState)
+
+
+def find(connection: Connection, name: str) -> RowMapping:
+    """The campaign that a user means by a name or number.
+
+    Raises:
+        NotFoundError: no such campaign; names the nearest.
+    """
+    row = queries.find_campaign(connection, name)
+    if row is None:
+        from fiducial.core.variables import nearest
+
+        known = [campaign["name"] for campaign in queries.campaign_rows(connection, archived=True)]
+        hint = nearest(name, known) or "fiducial campaign list shows what there is"
+        raise NotFoundError(f"there is no campaign '{name}'", hint=hint)
+    return row
+
+
+def counts_of(row: Any) -> dict[str, int]:
+    """Jobs by state, of a group or summed over a campaign."""
+    return {state: int(row[state]) for state in STATES if row[state]}
+
+
+def summary_view(row: RowMapping) -> dict[str, Any]:
+    """A campaign in a list."""
+    shown = ("id", "name", "state", "reason", "workflow_name", "folder", "owner", "iteration", "max_iterations")
+    return {
+        **{key: row[key] for key in shown},
+        "converged": None if row["converged"] is None else bool(row["converged"]),
+        "created": row["created"],
+        "finished": row["finished"],
+    }
+
+
+def group_view(row: RowMapping) -> dict[str, Any]:
+    """A group with its counters."""
+    shown = ("step", "iteration", "total", "retrying", "started", "finished")
+    return {**{key: row[key] for key in shown}, "counts": {state: int(row[state]) for state in STATES}}
+
+
+def campaign_view(connection: Connection, campaign: int, problems: int = 20) -> dict[str, Any]:
+    """A campaign with its groups, the metrics of its iterations and its first problems."""
+    row = queries.campaign_row(connection, campaign)
+    groups = queries.group_rows(connection, campaign)
+    totals = {state: sum(int(group[state]) for group in groups) for state in STATES}
+    troubled = totals["failed"] + totals["held"] + totals["killed"]
+    return {
+        **summary_view(row),
+        "variables": json.loads(row["variables"]),
+        "total": sum(int(group["total"]) for group in groups),
+        "retrying": sum(int(group["retrying"]) for group in groups),
+        "counts": totals,
+        "groups": [group_view(group) for group in groups],
+        "metrics": queries.metric_values(connection, campaign),
+        "problems": _problems(connection, row, problems) if troubled else [],
+    }
+
+
+def _problems(connection: Connection, campaign: RowMapping, limit: int) -> list[dict[str, Any]]:
+    rows = queries.job_rows(connection, campaign["id"], states=("failed", "held", "killed"), limit=limit)
+    return [job_view(row, campaign) for row in rows]
+
+
+def job_name(row: Any) -> str:
+    """``step/iteration/key``; the iteration only where there is one."""
+    return "/".join([row["step"], *([f"{row['iteration']:02d}"] if row["iteration"] else []), row["key"]])
+
+
+def job_view(row: RowMapping, campaign: RowMapping) -> dict[str, Any]:
+    """A job with its latest attempt."""
+    shown = ("state", "attempt", "cause", "message", "exit_code", "signal", "host", "started", "finished")
+    usage = ("wall_s", "cpu_s", "max_rss")
+    return {
+        "id": row["id"],
+        "name": job_name(row),
+        "step": row["step"],
+        "iteration": row["iteration"],
+        "key": row["key"],
+        "values": json.loads(row["vals"]) if row["vals"] else {},
+        **{key: row[key] for key in (*shown, *usage)},
+        "retries": json.loads(row["retries"]) if row["retries"] else {},
+        "log": str(log_file(campaign, row)) if row["attempt"] else None,
+    }
+
+
+def log_file(campaign: RowMapping, row: Any, attempt: int | None = None) -> Path:
+    """Where an attempt's log lies."""
+    number = row["attempt"] if attempt is None else attempt
+    folder = attempt_directory(Path(campaign["folder"]), row["step"], row["iteration"], row["key"], number)
+    return folder / "log.txt"
+
+
+def metric_lines(metrics: dict[int, dict[str, dict[str, Sequence[float]]]], iteration: int) -> list[str]:
+    """Metrics of an iteration in words; of many jobs, their mean."""
+    lines = []
+    for step, named in metrics.get(iteration, {}).items():
+        for name, values in named.items():
+            text = f"{sum(values) / len(values):.4g}" + (f" (mean of {len(values)})" if len(values) > 1 else "")
+            lines.append(f"{step}.{name} = {text}")
+    return lines

@@ -1,0 +1,33 @@
+"""Everything that can be said about a workflow before it runs.
+
+Each file of this package looks at one side of it and reports what is off; none stops at the first mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fiducial.core.check import jobs, names, order, payload, until
+from fiducial.core.check.jobs import job_counts
+from fiducial.core.check.report import Report
+from fiducial.core.findings import Finding
+from fiducial.core.workflowfile import WorkflowFile
+
+__all__ = ["Finding", "check", "job_counts"]
+
+
+def check(workflowfile: WorkflowFile, overrides: Mapping[str, Any] | None = None) -> list[Finding]:
+    """Find what is off in a workflow, in the order of the lines.
+
+    Args:
+        overrides: variables that a campaign would set.
+    """
+    report = Report(workflowfile)
+    order.check(report)
+    until.check(report)
+    payload.check(report)
+    names.check(report, overrides or {})
+    # What a step's jobs would be is looked at only where the step can be understood.
+    jobs.check(report, overrides or {})
+    return sorted(report.findings, key=lambda finding: finding.line or 0)

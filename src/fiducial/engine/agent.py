@@ -1,0 +1,230 @@
+"""The one loop that carries jobs: lease, submit, follow, report."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fiducial.batch.backend import Attempt, Backend, Event, Finished, Lost, Refused, Started
+from fiducial.core.jobspec import attempt_directory
+from fiducial.engine.campaign import Campaign
+from fiducial.engine.scheduler import Report, Scheduler
+from fiducial.ledger import ledger as write
+from fiducial.ledger import queries
+from fiducial.ledger.ledger import Lease
+
+__all__ = ["Agent"]
+
+LEASE_SECONDS = 120.0
+RENEW_SECONDS = 30.0
+ORDERS_SECONDS = 1.0
+# A report waits this long for company: a commit costs as much as twenty reports.
+GATHER_SECONDS = 0.02
+MOST_REPORTS = 256
+# Leased ahead: enough that the backend never starves while a commit is under way, little enough that other agents
+# find work and a cancelled campaign stops at once.
+AHEAD_SECONDS = 0.08
+MOST_AHEAD = 512
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many jobs end per second, so that just enough of them are leased ahead."""
+
+    rate: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+    def note(self, ended: int) -> None:
+        """Count jobs that ended since the last call."""
+        now = time.monotonic()
+        elapsed = max(now - self.since, 1e-4)
+        self.since = now
+        weight = min(1.0, elapsed / 0.2)
+        self.rate += weight * (ended / elapsed - self.rate)
+
+    def ahead(self) -> int:
+        """How many jobs to keep leased beyond what the backend holds."""
+        return min(MOST_AHEAD, int(self.rate * AHEAD_SECONDS))
+
+
+class Agent:
+    """Serves one backend for one campaign.
+
+    Args:
+        steps: carry only jobs of these steps.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        backend: Backend,
+        campaign: Campaign,
+        *,
+        site: str = "local",
+        steps: frozenset[str] | None = None,
+    ) -> None:
+        self.scheduler = scheduler
+        self.backend = backend
+        self.campaign = campaign
+        self.steps = steps
+        self.lease = Lease(str(uuid.uuid4()), site, LEASE_SECONDS)
+        self._leased: deque[dict[str, Any]] = deque()
+        self._in_flight = 0
+        self._reports: list[Report] = []
+        self._oldest = 0.0
+        self._pace = Pace()
+        self._next_renewal = time.monotonic() + RENEW_SECONDS
+        self._next_orders = time.monotonic() + ORDERS_SECONDS
+        self._register(site)
+
+    def _register(self, site: str) -> None:
+        now = write.now()
+        row = {"id": self.lease.agent, "site": site, "host": socket.gethostname(), "pid": os.getpid()}
+        with self.scheduler.database.write() as connection:
+            write.insert_agent(connection, {**row, "started": now, "seen": now})
+
+    # ------------------------------------------------------------ starting
+
+    def recover(self) -> int:
+        """Take over what an agent that died has left; how many attempts there were.
+
+        What finished in the meantime is reported, what still runs is followed, the rest is run again.
+        """
+        with self.scheduler.database.write() as connection:
+            rows = queries.active_attempts(connection, self.campaign.id)
+            write.adopt(connection, [(row["id"], row["attempt"]) for row in rows], self.lease, write.now())
+        left = [
+            Attempt(
+                row["id"],
+                row["attempt"],
+                attempt_directory(self.campaign.folder, row["step"], row["iteration"], row["key"], row["attempt"]),
+            )
+            for row in rows
+        ]
+        if left:
+            events = self.backend.recover(left)
+            self._in_flight += len(left)
+            # That an engine died is no fault of the job, so it costs it no retry.
+            self._take(events, lost_cause="stopped")
+            self.flush()
+        return len(left)
+
+    # ------------------------------------------------------------ the loop
+
+    def step(self, timeout: float) -> int:
+        """One round: lease and submit what fits, wait for events, report. How many events there were."""
+        self._fill()
+        wait = timeout if not self._reports else min(timeout, GATHER_SECONDS)
+        events = self.backend.poll(wait if self._in_flight else 0.0)
+        self._take(events)
+        if not self._in_flight and not self._reports and not self._leased:
+            time.sleep(timeout)
+        if self._reports and self._must_report():
+            self.flush()
+        self._housekeeping()
+        return len(events)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is on its way."""
+        return bool(self._in_flight or self._leased or self._reports)
+
+    def _fill(self) -> None:
+        room = self.backend.capacity()
+        while room > 0 and self._submit(room):
+            room = self.backend.capacity()
+        if len(self._leased) <= self._pace.ahead() // 2:
+            # Commit reports and lease in a row, so that groups that are now open can be leased from.
+            wanted = max(room, 0) + self._pace.ahead() - len(self._leased)
+            if wanted > 0 and (self._may_find_work or not self.busy):
+                specs = self.scheduler.lease(self.campaign.id, wanted, self.lease, self.steps)
+                self._leased.extend(specs)
+                self._may_find_work = len(specs) >= wanted
+                self._submit(room)
+
+    _may_find_work = True
+
+    def _submit(self, room: int) -> int:
+        specs = [self._leased.popleft() for _ in range(min(room, len(self._leased)))]
+        if specs:
+            self.backend.submit(specs)
+            self._in_flight += len(specs)
+        return len(specs)
+
+    def _must_report(self) -> bool:
+        if len(self._reports) >= MOST_REPORTS or not (self._in_flight or self._leased):
+            return True
+        return time.monotonic() - self._oldest >= GATHER_SECONDS
+
+    def _take(self, events: Iterable[Event], lost_cause: str = "lost") -> None:
+        ended = 0
+        for event in events:
+            if not self._reports:
+                self._oldest = time.monotonic()
+            self._reports.append(_report(event, lost_cause))
+            ended += not isinstance(event, Started)
+        self._in_flight -= ended
+        self._pace.note(ended)
+
+    def flush(self) -> None:
+        """Tell the ledger everything that is known."""
+        if self._reports:
+            self.scheduler.report(self.lease, self._reports)
+            self._reports = []
+            self._may_find_work = True
+
+    def _housekeeping(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_orders:
+            self._next_orders = now + ORDERS_SECONDS
+            # Others may have released or retried jobs meanwhile, and delays of retries run out.
+            self._may_find_work = True
+            self._obey()
+        if now >= self._next_renewal:
+            self._next_renewal = now + RENEW_SECONDS
+            with self.scheduler.database.write() as connection:
+                write.renew(connection, self.lease, write.now())
+
+    def _obey(self) -> None:
+        with self.scheduler.database.read() as connection:
+            orders = queries.orders(connection, self.lease.agent)
+        wanted = {(job, attempt) for job, attempt, _ in orders}
+        for spec in [spec for spec in self._leased if (spec["job"], spec["attempt"]) in wanted]:
+            self._leased.remove(spec)
+            self._reports.append(Report(spec["job"], spec["attempt"], result=_stopped("stopped before it started")))
+        if wanted:
+            self.backend.cancel(wanted)
+
+    # ------------------------------------------------------------ stopping
+
+    def stop(self, *, kill: bool = True) -> None:
+        """End: give back what was not started, stop (or wait for) what runs, report all of it."""
+        for spec in self._leased:
+            self._reports.append(Report(spec["job"], spec["attempt"], result=_stopped("never started")))
+        self._leased.clear()
+        self._take(self.backend.close(kill=kill))
+        self.flush()
+        with self.scheduler.database.write() as connection:
+            write.stop_agent(connection, self.lease.agent, write.now())
+
+
+def _stopped(message: str) -> dict[str, Any]:
+    return {"state": "killed", "cause": "stopped", "message": message}
+
+
+def _report(event: Event, lost_cause: str) -> Report:
+    match event:
+        case Started():
+            return Report(event.job, event.attempt, started=event.at, host=event.host)
+        case Finished():
+            return Report(event.job, event.attempt, result=event.result)
+        case Lost() if lost_cause == "lost":
+            return Report(event.job, event.attempt, lost=event.reason)
+        case Lost() | Refused():
+            return Report(event.job, event.attempt, result=_stopped(event.reason))

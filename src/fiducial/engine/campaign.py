@@ -1,0 +1,97 @@
+"""A campaign in memory: its workflow, variables and groups, as the ledger holds them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping
+
+from fiducial.core.jobspec import Artifact, StepRenderer
+from fiducial.core.plan import SINGLE, campaign_scope
+from fiducial.core.variables import Scope
+from fiducial.core.workflow import Workflow
+from fiducial.core.workflowfile import parse_json
+from fiducial.ledger import queries
+
+__all__ = ["Campaign", "LedgerFiles", "scope_names"]
+
+
+def scope_names(workflow: Workflow, workflow_folder: Path | str) -> dict[str, Any]:
+    """Names that are the same for all campaigns of a workflow."""
+    return {"workflow": workflow.name, "workflow_folder": str(workflow_folder), "python": sys.executable}
+
+
+class Campaign:
+    """One campaign's row and what follows from it.
+
+    Args:
+        row: of the table ``campaigns``.
+        ledger: the ledger's identity.
+        workflow: spares reading the snapshot where it is at hand.
+    """
+
+    def __init__(self, row: RowMapping | Mapping[str, Any], ledger: str, workflow: Workflow | None = None) -> None:
+        self.id = int(row["id"])
+        self.name = str(row["name"])
+        self.folder = Path(row["folder"])
+        self.max_iterations = int(row["max_iterations"])
+        self._row = row
+        self._ledger = ledger
+        self._workflow = workflow
+        self._renderers: dict[str, StepRenderer] = {}
+
+    @cached_property
+    def workflow(self) -> Workflow:
+        """The workflow as it was when the campaign was created."""
+        return self._workflow or parse_json(self._row["workflow"])
+
+    @cached_property
+    def scope(self) -> Scope:
+        """The campaign's variables."""
+        return campaign_scope(self.workflow, [{}, json.loads(self._row["variables"])], json.loads(self._row["names"]))
+
+    def renderer(self, step: str) -> StepRenderer:
+        """Renders the jobs of a step."""
+        if step not in self._renderers:
+            self._renderers[step] = StepRenderer(self.workflow, step, self.scope, self.folder, self._ledger)
+        return self._renderers[step]
+
+
+class LedgerFiles:
+    """What other jobs published, for rendering the jobs of one lease.
+
+    Args:
+        groups: all groups of the campaign.
+        places: ordinal numbers in their group of the jobs that are rendered, by key.
+    """
+
+    def __init__(self, connection: Connection, groups: Sequence[RowMapping], places: Mapping[str, int]) -> None:
+        self._connection = connection
+        self._groups = groups
+        self._places = places
+        self._known: dict[tuple[str, int, str], Sequence[Artifact]] = {}
+
+    def artifacts(self, step: str, iteration: int, output: str, key: str | None) -> Sequence[Artifact]:
+        """Files of a step's output; see `fiducial.core.jobspec.Published`."""
+        group = self._group(step, iteration)
+        if group is None:
+            return []
+        if key is None or key == SINGLE:
+            wanted = (step, int(group["iteration"]), output)
+            if wanted not in self._known:
+                self._known[wanted] = self._read(group["first_job"], group["first_job"] + group["total"] - 1, output)
+            return self._known[wanted]
+        place = int(group["first_job"]) + self._places[key]
+        return self._read(place, place, output)
+
+    def _group(self, step: str, iteration: int) -> RowMapping | None:
+        fitting = [g for g in self._groups if g["step"] == step and (iteration < 0 or g["iteration"] == iteration)]
+        return fitting[-1] if fitting else None
+
+    def _read(self, first: int, last: int, output: str) -> Sequence[Artifact]:
+        return [Artifact(*row) for row in queries.pending_artifacts(self._connection, first, last, output)]

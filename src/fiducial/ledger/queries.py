@@ -1,0 +1,242 @@
+"""What is read from the ledger. Status comes from counters; only a listing of jobs touches jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select
+
+from fiducial.core.errors import NotFoundError
+from fiducial.core.plan import Instance
+from fiducial.core.states import ACTIVE, CampaignState, JobState
+from fiducial.ledger.schema import agents, artifacts, attempts, campaigns, groups, jobs, metrics, transitions
+
+__all__ = [
+    "active_attempts",
+    "agent_rows",
+    "artifacts_of",
+    "attempts_of",
+    "campaign_row",
+    "campaign_rows",
+    "find_campaign",
+    "group_rows",
+    "instances_of",
+    "job_row",
+    "job_rows",
+    "metric_values",
+    "orders",
+    "pending_artifacts",
+    "transitions_of",
+    "usage",
+]
+
+
+def campaign_rows(connection: Connection, *, archived: bool = False) -> Sequence[RowMapping]:
+    """All campaigns with their jobs counted by state, the newest first."""
+    sums = [func.coalesce(func.sum(groups.c[state.value]), 0).label(state.value) for state in JobState]
+    totals = func.coalesce(func.sum(groups.c.total), 0).label("total")
+    retrying = func.coalesce(func.sum(groups.c.retrying), 0).label("retrying")
+    statement = (
+        select(*_campaign_columns(), *sums, totals, retrying)
+        .outerjoin(groups, groups.c.campaign == campaigns.c.id)
+        .group_by(*_campaign_columns())
+        .order_by(campaigns.c.id.desc())
+    )
+    if not archived:
+        statement = statement.where(campaigns.c.state != CampaignState.ARCHIVED.value)
+    return connection.execute(statement).mappings().all()
+
+
+def _campaign_columns() -> list[Any]:
+    # The snapshot of the workflow may be long and no listing wants it.
+    return [column for column in campaigns.c if column.name not in ("workflow", "names")]
+
+
+def campaign_row(connection: Connection, campaign: int) -> RowMapping:
+    """One campaign, with its workflow."""
+    row = connection.execute(select(campaigns).where(campaigns.c.id == campaign)).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no campaign {campaign}", hint="fiducial campaign list")
+    return row
+
+
+def find_campaign(connection: Connection, name: str) -> RowMapping | None:
+    """The campaign of that name, or with that number; one that is not archived comes first."""
+    number = int(name) if name.isdigit() and len(name) < 10 else -1
+    statement = (
+        select(campaigns)
+        .where(or_(campaigns.c.name == name, campaigns.c.id == number))
+        .order_by((campaigns.c.name == name).desc(), campaigns.c.state == CampaignState.ARCHIVED.value, campaigns.c.id)
+    )
+    return connection.execute(statement).mappings().first()
+
+
+def group_rows(connection: Connection, campaign: int) -> Sequence[RowMapping]:
+    """All groups of a campaign with their counters, in the order in which they were made."""
+    return (
+        connection.execute(select(groups).where(groups.c.campaign == campaign).order_by(groups.c.id)).mappings().all()
+    )
+
+
+def metric_values(
+    connection: Connection, campaign: int, *, first_iteration: int = 0
+) -> dict[int, dict[str, dict[str, list[float]]]]:
+    """Metrics of a campaign: iteration -> step -> name -> values of the jobs, in their order."""
+    statement = (
+        select(metrics.c.iteration, metrics.c.step, metrics.c.name, metrics.c.value)
+        .where(metrics.c.campaign == campaign, metrics.c.iteration >= first_iteration)
+        .order_by(metrics.c.iteration, metrics.c.step, metrics.c.job)
+    )
+    found: dict[int, dict[str, dict[str, list[float]]]] = {}
+    for iteration, step, name, value in connection.execute(statement):
+        found.setdefault(iteration, {}).setdefault(step, {}).setdefault(name, []).append(value)
+    return found
+
+
+def job_rows(
+    connection: Connection,
+    campaign: int,
+    *,
+    states: Iterable[str] = (),
+    steps: Iterable[str] = (),
+    iteration: int | None = None,
+    key: str | None = None,
+    limit: int | None = None,
+) -> Sequence[RowMapping]:
+    """Jobs of a campaign with what became of their latest attempt."""
+    latest = and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt)
+    columns = [c for c in attempts.c if c.name not in ("job", "number", "state")]
+    statement = (
+        select(*jobs.c, groups.c.step, groups.c.iteration, groups.c.campaign, *columns)
+        .select_from(groups)
+        .join(jobs, jobs.c.id.between(groups.c.first_job, groups.c.first_job + groups.c.total - 1))
+        .outerjoin(attempts, latest)
+        .where(groups.c.campaign == campaign)
+        .order_by(groups.c.id, jobs.c.id)
+        .limit(limit)
+    )
+    return connection.execute(_narrowed(statement, states, steps, iteration, key)).mappings().all()
+
+
+def _narrowed(
+    statement: Select[Any], states: Iterable[str], steps: Iterable[str], iteration: int | None, key: str | None
+) -> Select[Any]:
+    if states := list(states):
+        statement = statement.where(jobs.c.state.in_(states))
+    if steps := list(steps):
+        statement = statement.where(groups.c.step.in_(steps))
+    if iteration is not None:
+        statement = statement.where(groups.c.iteration == iteration)
+    if key is not None:
+        statement = statement.where(jobs.c.key == key)
+    return statement
+
+
+def job_row(connection: Connection, job: int) -> RowMapping:
+    """One job, by its number, with its group's step, iteration and campaign."""
+    statement = (
+        select(*jobs.c, groups.c.step, groups.c.iteration, groups.c.campaign, groups.c.first_job)
+        .join(groups, groups.c.id == jobs.c.group)
+        .where(jobs.c.id == job)
+    )
+    row = connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(
+            f"there is no job {job}", hint="fiducial job list CAMPAIGN shows the jobs and their numbers"
+        )
+    return row
+
+
+def attempts_of(connection: Connection, job: int) -> Sequence[RowMapping]:
+    """All attempts at a job."""
+    return (
+        connection.execute(select(attempts).where(attempts.c.job == job).order_by(attempts.c.number)).mappings().all()
+    )
+
+
+def transitions_of(connection: Connection, job: int) -> Sequence[RowMapping]:
+    """Everything that happened to a job."""
+    statement = select(transitions).where(transitions.c.job == job).order_by(transitions.c.id)
+    return connection.execute(statement).mappings().all()
+
+
+def artifacts_of(connection: Connection, job: int) -> Sequence[RowMapping]:
+    """What a job published."""
+    return connection.execute(select(artifacts).where(artifacts.c.job == job)).mappings().all()
+
+
+def pending_artifacts(connection: Connection, first: int, last: int, name: str) -> Sequence[Any]:
+    """Files published as ``name`` by the jobs ``first`` to ``last``: (path, size, adler32) in the order of the jobs."""
+    return connection.execute(
+        select(artifacts.c.path, artifacts.c.size, artifacts.c.adler32)
+        .where(artifacts.c.job.between(first, last), artifacts.c.name == name)
+        .order_by(artifacts.c.job)
+    ).fetchall()
+
+
+def instances_of(connection: Connection, group: Any) -> list[Instance]:
+    """What a group was made of, to make another of the same."""
+    inside = jobs.c.id.between(group.first_job, group.first_job + group.total - 1)
+    rows = connection.execute(select(jobs.c.key, jobs.c.vals).where(inside).order_by(jobs.c.id))
+    return [Instance(key, json.loads(vals) if vals else {}) for key, vals in rows]
+
+
+def active_attempts(connection: Connection, campaign: int) -> Sequence[RowMapping]:
+    """Attempts of a campaign that some agent is at, or was at when it died."""
+    statement = (
+        select(
+            jobs.c.id,
+            jobs.c.attempt,
+            jobs.c.key,
+            jobs.c.state,
+            groups.c.step,
+            groups.c.iteration,
+            attempts.c.agent,
+            attempts.c.site,
+            attempts.c.lease_until,
+        )
+        .select_from(groups)
+        .join(jobs, jobs.c.id.between(groups.c.first_job, groups.c.first_job + groups.c.total - 1))
+        .join(attempts, and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt))
+        .where(
+            groups.c.campaign == campaign,
+            groups.c.submitted + groups.c.running + groups.c.lost > 0,
+            jobs.c.state.in_(ACTIVE),
+        )
+    )
+    return connection.execute(statement).mappings().all()
+
+
+def orders(connection: Connection, agent: str) -> Sequence[Any]:
+    """Orders for an agent: (job, attempt, order)."""
+    return connection.execute(
+        select(jobs.c.id, jobs.c.attempt, jobs.c.order)
+        .join(attempts, and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt))
+        .where(jobs.c.order.is_not(None), jobs.c.state.in_(ACTIVE), attempts.c.agent == agent)
+    ).fetchall()
+
+
+def usage(connection: Connection, campaign: int) -> Sequence[RowMapping]:
+    """What each step cost over all its attempts: CPU and wall seconds, peak memory, attempts."""
+    statement = (
+        select(
+            groups.c.step,
+            func.count().label("attempts"),
+            func.coalesce(func.sum(attempts.c.cpu_s), 0.0).label("cpu_s"),
+            func.coalesce(func.sum(attempts.c.wall_s), 0.0).label("wall_s"),
+            func.max(attempts.c.max_rss).label("max_rss"),
+        )
+        .select_from(groups)
+        .join(attempts, attempts.c.job.between(groups.c.first_job, groups.c.first_job + groups.c.total - 1))
+        .where(groups.c.campaign == campaign)
+        .group_by(groups.c.step)
+        .order_by(func.min(groups.c.id))
+    )
+    return connection.execute(statement).mappings().all()
+
+
+def agent_rows(connection: Connection) -> Sequence[RowMapping]:
+    """All agents that were ever seen, the latest first."""
+    return connection.execute(select(agents).order_by(agents.c.started.desc())).mappings().all()

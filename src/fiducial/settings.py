@@ -1,0 +1,108 @@
+"""Where Fiducial finds its settings: ``fiducial.toml`` of the project, then the user's, then the environment.
+
+Environment variables win over the project's file, that over the user's file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fiducial.core.errors import ConfigurationError
+
+__all__ = ["KEYS", "Setting", "Settings", "find_project", "load", "user_file"]
+
+#: Every setting: key in the file, environment variable, default, what it is.
+KEYS: dict[str, tuple[str, Any, str]] = {
+    "ledger.url": ("FIDUCIAL_LEDGER", None, "the ledger's database: a path, or an SQLAlchemy URL"),
+    "local.workers": ("FIDUCIAL_WORKERS", None, "jobs that run at a time on this machine; default: its cores"),
+    "local.memory": ("FIDUCIAL_MEMORY", None, 'memory that jobs on this machine may use together, e.g. "16 GB"'),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting and where its value came from."""
+
+    key: str
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, for a working folder."""
+
+    project: Path
+    values: dict[str, Setting]
+
+    def get(self, key: str) -> Any:
+        """The value of a setting."""
+        return self.values[key].value
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger's URL; by default a file in the project's ``.fiducial`` folder."""
+        said = self.get("ledger.url")
+        if said is None:
+            return f"sqlite:///{self.project / '.fiducial' / 'ledger.db'}"
+        return str(said) if "://" in str(said) else f"sqlite:///{(self.project / str(said)).absolute()}"
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder from ``start`` upwards with a ``fiducial.toml`` or a ledger; else ``start``."""
+    for folder in (start, *start.parents):
+        if (folder / "fiducial.toml").is_file() or (folder / ".fiducial" / "ledger.db").is_file():
+            return folder
+    return start
+
+
+def user_file() -> Path:
+    """The user's own settings file."""
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "fiducial" / "fiducial.toml"
+
+
+def load(start: Path | None = None) -> Settings:
+    """Read all settings that hold in a folder.
+
+    Raises:
+        ConfigurationError: a file is not TOML, or has a key that is not known; names file and key.
+    """
+    project = find_project((start or Path.cwd()).absolute())
+    values = {key: Setting(key, default, "default") for key, (_, default, _) in KEYS.items()}
+    for file in (user_file(), project / "fiducial.toml"):
+        if file.is_file():
+            values.update(_read(file))
+    for key, (variable, _, _) in KEYS.items():
+        if variable in os.environ:
+            values[key] = Setting(key, os.environ[variable], f"environment {variable}")
+    return Settings(project, values)
+
+
+def _read(file: Path) -> dict[str, Setting]:
+    try:
+        data = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: not TOML: {error}") from None
+    found: dict[str, Setting] = {}
+    for section, content in data.items():
+        if not isinstance(content, dict):
+            raise _unknown(file, section)
+        for name, value in content.items():
+            key = f"{section}.{name}"
+            if key not in KEYS:
+                raise _unknown(file, key)
+            found[key] = Setting(key, value, str(file))
+    return found
+
+
+def _unknown(file: Path, key: str) -> ConfigurationError:
+    import difflib
+
+    close = difflib.get_close_matches(key, KEYS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "known: " + ", ".join(KEYS)
+    return ConfigurationError(f"{file}: unknown setting '{key}'", hint=hint)
