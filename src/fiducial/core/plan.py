@@ -16,10 +16,23 @@ from fiducial.core.filerange import parse_range
 from fiducial.core.variables import Scope, value_of
 from fiducial.core.workflow import Chunks, Fanout, Glob, Step, Workflow
 
-__all__ = ["JOB_NAMES", "SINGLE", "Instance", "campaign_scope", "count", "fanout_names", "instances", "later_names"]
+__all__ = [
+    "CAMPAIGN_NAMES",
+    "JOB_NAMES",
+    "SINGLE",
+    "Instance",
+    "campaign_scope",
+    "count",
+    "fanout_names",
+    "instances",
+    "later_names",
+]
 
 #: Key of the only job of a step without fan-out.
 SINGLE = "all"
+
+#: What the templates of a workflow may use in any place.
+CAMPAIGN_NAMES = frozenset({"campaign", "folder", "workflow", "workflow_folder", "python"})
 
 #: What every job's templates may use besides variables and the step's fan-out.
 JOB_NAMES = frozenset(
@@ -71,9 +84,9 @@ def campaign_scope(workflow: Workflow, layers: Iterable[Mapping[str, Any]], name
     site, *narrower = list(layers) or [{}]
     # A variable of a step is set per job; one of the same name in the workflow stays for the other steps.
     own = frozenset().union(*(step.variables.keys() for step in workflow.steps.values()))
-    return Scope(
-        [site, workflow.variables, *narrower], names, later_names(workflow) - (own & workflow.variables.keys())
-    )
+    # Before a campaign has its name, variables that refer to it have to wait.
+    later = later_names(workflow) - (own & workflow.variables.keys()) | ({"campaign", "folder"} - names.keys())
+    return Scope([site, workflow.variables, *narrower], names, later)
 
 
 def instances(step: Step, context: Mapping[str, Any], where: str) -> Iterator[Instance]:

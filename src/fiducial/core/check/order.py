@@ -90,7 +90,9 @@ def _check_input(report: Report, name: str, step: Step, where: str, wanted: Inpu
         return
     parent = report.workflow.steps.get(wanted.source)
     if parent is None:
-        report.error(f"{where}.from", f"there is no step '{wanted.source}'", nearest(wanted.source, report.workflow.steps))
+        report.error(
+            f"{where}.from", f"there is no step '{wanted.source}'", nearest(wanted.source, report.workflow.steps)
+        )
         return
     _check_output_name(report, where, wanted, parent)
     if wanted.previous:
@@ -99,10 +101,12 @@ def _check_input(report: Report, name: str, step: Step, where: str, wanted: Inpu
     if wanted.initial is not None:
         report.warn(f"{where}.initial", "is not used without previous = true")
     if wanted.source not in ancestors(report.workflow, name):
-        already = [edge.step for edge in step.after]
+        already = [edge.step for edge in step.after if edge.step in report.workflow.steps]
         after = ", ".join(f'"{other}"' for other in [*already, wanted.source])
         report.error(
-            where, f"this step does not wait for '{wanted.source}', so its file may not be there yet", f"after = [{after}]"
+            where,
+            f"this step does not wait for '{wanted.source}', so its file may not be there yet",
+            f"after = [{after}]",
         )
 
 
@@ -117,7 +121,9 @@ def _check_output_name(report: Report, where: str, wanted: Input, parent: Step) 
 def _check_previous(report: Report, where: str, source: str, step: Step, parent: Step) -> None:
     for iterated, who in ((step.iterate, "this step"), (parent.iterate, f"step '{source}'")):
         if not iterated:
-            report.error(f"{where}.previous", f"there is no iteration before: {who} is not iterated", "set iterate = true")
+            report.error(
+                f"{where}.previous", f"there is no iteration before: {who} is not iterated", "set iterate = true"
+            )
 
 
 def _check_iteration(report: Report) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fiducial.core.check.report import Report
 from fiducial.core.resources import Resources
-from fiducial.core.variables import is_template
+from fiducial.core.variables import is_template, nearest
 from fiducial.core.workflow import Retry, Step
 from fiducial.core.workflowfile import is_file_call
 
@@ -18,6 +18,11 @@ _DAY = 86400.0
 #: More than this is rather a wrong unit than a wish.
 _SENSIBLE = {"cpus": 1024, "memory": 4096 * _GB, "disk": 100_000 * _GB, "walltime": 60 * _DAY, "cputime": 6000 * _DAY}
 _LEAST_MEMORY = 2**20
+#: Causes of failure that a retry can be asked for; backends may know more.
+_CAUSES = (
+    *("cpu_time", "disk", "environment", "exit", "input", "lost", "memory", "metrics", "output", "publish"),
+    *("signal", "spec", "start", "stopped", "wall_time"),
+)
 
 
 def check(report: Report) -> None:
@@ -65,7 +70,9 @@ def _check_command(report: Report, where: str, step: Step, command: list[str]) -
         if word.startswith(("./", "../")):
             report.error(here, f"jobs run in a scratch folder, where '{word}' is not", f'write "{meant}"')
         elif not word.startswith("/") and "." in word.strip(".") and local.is_file():
-            report.warn(here, f"jobs run in a scratch folder; '{word}' is a file beside the workflow", f'write "{meant}"')
+            report.warn(
+                here, f"jobs run in a scratch folder; '{word}' is a file beside the workflow", f'write "{meant}"'
+            )
 
 
 def _check_script(report: Report, where: str, script: str) -> None:
@@ -131,6 +138,9 @@ def _amount(key: str, value: float) -> str:
 def _check_retry(report: Report, where: str, retry: Retry, resources: Resources) -> None:
     if retry.memory_max is not None and resources.memory is not None and retry.memory_max < resources.memory:
         report.error(f"{where}.memory_max", "is less than the first try gets")
+    for cause in retry.by_cause:
+        if cause not in _CAUSES and (advice := nearest(cause, _CAUSES)):
+            report.warn(f"{where}.by_cause.{cause}", f"no job fails by '{cause}'", advice)
     wall = resources.wall_seconds()
     if retry.walltime_max is not None and wall is not None and retry.walltime_max < wall:
         report.error(f"{where}.walltime_max", "is less than the first try gets")
