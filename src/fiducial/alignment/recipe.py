@@ -1,0 +1,116 @@
+"""What the Millepede fit of a tracker is told besides the records: which parameters are free, held or tied.
+
+One fit determines everything at once: all layers but the reference layers, all sides and all modules' rz.
+
+- The reference layers (the middle ones of the first and the last spectrometer station) keep their y, rx, ry and rz:
+  they are what heights and angles are measured against.
+- In every layer the shifts of the 16 sides add up to zero, as do the rz of the 8 modules: their common part is the
+  layer's own y and rz.
+- No layer's x is fitted: it is the same as moving all its sides against each other, which the fit is free to do.
+  In the reference layers that pattern adds up to zero too; else the tracker could slide and shear along x.
+
+Each parameter has a presigma, which damps its step in one fit, but does not bias the result of an iteration of fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fiducial.alignment.constants import replace_text
+from fiducial.alignment.geometry import Detector
+from fiducial.alignment.numbering import all_labels, describe, module_label, side_label
+
+__all__ = ["FILES", "Recipe", "write_steering"]
+
+BINARY = "mp2input.bin"
+STEERING = "mp2str.txt"
+PARAMETERS = "mp2par.txt"
+CONSTRAINTS = "mp2con.txt"
+#: What a solve step tells the fit, by file.
+FILES = (BINARY, STEERING, PARAMETERS, CONSTRAINTS)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the fit is set up.
+
+    Args:
+        shift_presigma: of all shifts, mm.
+        turn_presigma: of all rotations, rad.
+        reference_layers: (station, layer) of the layers that stay where they are.
+        fixed_layer_axes: constants that no layer gets.
+        hugecut: tracks whose chi2 is more than this times the three-sigma limit are dropped. Very wide, because in the
+            first iteration all tracks fit badly.
+        entries: parameters with fewer hits stay where they are.
+        iterations: steps of one fit at most.
+        limit: expected decrease of chi2 that ends them.
+        stereo_constraints: whether the reference layers' x is held.
+    """
+
+    shift_presigma: float = 0.05
+    turn_presigma: float = 0.005
+    reference_layers: tuple[tuple[int, int], ...] = ((1, 1), (3, 1))
+    fixed_layer_axes: tuple[str, ...] = ("x",)
+    hugecut: float = 2000.0
+    entries: int = 50
+    iterations: int = 3
+    limit: float = 0.001
+    stereo_constraints: bool = True
+
+    def presigma(self, label: int) -> float:
+        """Presigma of a parameter; -1 for one that is held where it is."""
+        what = describe(label)
+        if len(what.key) == 2:
+            reference = (int(what.key[0]), int(what.key[1])) in self.reference_layers
+            if reference or what.axis in self.fixed_layer_axes:
+                return -1.0
+        return self.turn_presigma if what.unit == "rad" else self.shift_presigma
+
+
+def write_steering(folder: Path, detector: Detector, stations: range, recipe: Recipe) -> Path:
+    """Write steering, parameter and constraint files into a folder; return the steering file."""
+    replace_text(folder / PARAMETERS, _parameters(detector, stations, recipe))
+    replace_text(folder / CONSTRAINTS, _constraints(detector, stations, recipe))
+    replace_text(folder / STEERING, _steering(recipe))
+    return folder / STEERING
+
+
+def _steering(recipe: Recipe) -> str:
+    lines = [
+        "* Alignment of the tracker: records, parameters and constraints lie beside this file",
+        "Cfiles",
+        BINARY,
+        PARAMETERS,
+        CONSTRAINTS,
+        f"hugecut {recipe.hugecut:g}",
+        f"entries {recipe.entries}",
+        f"method inversion {recipe.iterations} {recipe.limit:g}",
+        "skipemptycons",
+        "printcounts",
+        "end",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _parameters(detector: Detector, stations: range, recipe: Recipe) -> str:
+    lines = [f"{label:<6d} 0.0 {recipe.presigma(label):g}" for label in all_labels(detector, stations)]
+    return "\n".join(["Parameter", *lines]) + "\n"
+
+
+def _constraints(detector: Detector, stations: range, recipe: Recipe) -> str:
+    modules = range(detector.shape[2])
+    lines: list[str] = []
+    for layer in ((s, c) for s in stations for c in range(detector.shape[1])):
+        sides = [(m, d) for m in modules for d in (0, 1)]
+        lines += _constraint(f"sides of layer {layer}", ((side_label(*layer, m, d), 1) for m, d in sides))
+        lines += _constraint(f"modules of layer {layer}", ((module_label(*layer, m), 1) for m in modules))
+        if recipe.stereo_constraints and layer in recipe.reference_layers:
+            pattern = ((side_label(*layer, m, d), detector.module_sign[m] * (2 * d - 1)) for m, d in sides)
+            lines += _constraint(f"x of layer {layer}", pattern)
+    return "\n".join(lines) + "\n"
+
+
+def _constraint(title: str, terms: Iterable[tuple[int, int]]) -> list[str]:
+    return [f"* {title}", "Constraint 0.0", *(f"{label:<6d} {factor}" for label, factor in terms)]

@@ -1,0 +1,202 @@
+"""One iteration's fit: all ntuples and the constants that made them in, new constants and a summary out."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fiducial.alignment.constants import (
+    Constants,
+    accumulate,
+    checksum,
+    corrections,
+    format_constants,
+    read_constants,
+    replace_text,
+)
+from fiducial.alignment.convert import BRANCHES, LOCALS, Selection, append_records, choose
+from fiducial.alignment.geometry import Placement, place
+from fiducial.alignment.ntuple import TrackTable, read_ntuple
+from fiducial.alignment.projection import true_residuals
+from fiducial.alignment.recipe import BINARY, FILES, write_steering
+from fiducial.alignment.simulation import read_truth
+from fiducial.alignment.summary import Gathered, Setup, metrics, summarize
+from fiducial.core.errors import DataError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from fiducial.alignment.fit import FitResult
+
+__all__ = ["Outputs", "find_ntuples", "solve"]
+
+#: Verdicts of the fit with which its result can be used: normal end, and a chi2 that does not fit the errors, which
+#: is how every alignment begins.
+_ACCEPTED = (0, 1)
+_RESIDUAL = "fitParam_align_local_residual_x"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a solve step writes.
+
+    Args:
+        folder: for the fit's own files.
+        constants: the new constants.
+        summary: the iteration's summary.
+        metrics: name -> number, for the workflow's decisions; none is written without a path.
+        keep_records: whether the Mille file stays.
+    """
+
+    folder: Path
+    constants: Path
+    summary: Path
+    metrics: Path | None = None
+    keep_records: bool = True
+
+
+def find_ntuples(places: Sequence[Path]) -> list[Path]:
+    """Turn files and folders into files, in the order of their names inside each folder.
+
+    Raises:
+        NotFoundError: a place does not exist, or a folder holds no ``.root`` file.
+    """
+    files: list[Path] = []
+    for place_ in places:
+        found = sorted(place_.glob("*.root")) if place_.is_dir() else [place_]
+        if not found or not found[0].exists():
+            raise NotFoundError(f"{place_}: no ntuple", hint="give .root files, or folders that hold some")
+        files += found
+    return files
+
+
+def solve(
+    ntuples: Sequence[Path], constants: Path, outputs: Outputs, setup: Setup, truth: Path | None = None
+) -> dict[str, Any]:
+    """Fit one iteration's parameters and write new constants.
+
+    Whatever an earlier try wrote is removed first, and the new constants are written last: they are there only if
+    everything went well.
+
+    Returns:
+        the summary.
+
+    Raises:
+        DataError: an input is damaged, no track is left, or the fit did not end well.
+        NotFoundError: an input is missing.
+        UsageError: constants would be overwritten by their successors.
+    """
+    if constants.resolve() == outputs.constants.resolve():
+        raise UsageError(f"{constants} would be overwritten", hint="give --new-constants another name")
+    _remove_stale(outputs)
+    before = read_constants(constants)
+    with ExitStack() as stack:
+        study = _study(truth, setup, stack)
+        gathered = _convert(ntuples, place(setup.detector, before), outputs.folder, setup, study)
+        result = _fit(outputs.folder, setup)
+        expected = _fit(study.folder, setup) if study else None
+    result.write(outputs.folder)
+    after = accumulate(before, corrections(setup.detector, _values(result)))
+    summary = summarize(setup, ntuples, gathered, result, expected)
+    _write(summary, constants, after, outputs)
+    return summary
+
+
+def _values(result: FitResult) -> dict[int, float]:
+    return dict(zip(result.labels.tolist(), result.values.tolist(), strict=True))
+
+
+def _remove_stale(outputs: Outputs) -> None:
+    outputs.folder.mkdir(parents=True, exist_ok=True)
+    own = [outputs.folder / name for name in FILES]
+    for path in (outputs.constants, outputs.summary, outputs.metrics, *own, *outputs.folder.glob("millepede.*")):
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The same fit once more, with what the truth would give."""
+
+    placement: Placement
+    folder: Path
+
+
+def _study(truth: Path | None, setup: Setup, stack: ExitStack) -> _Study | None:
+    if truth is None:
+        return None
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fiducial-truth-"))
+    return _Study(place(setup.detector, read_truth(truth)), Path(folder))
+
+
+def _convert(ntuples: Sequence[Path], present: Placement, folder: Path, setup: Setup, study: _Study | None) -> Gathered:
+    """Write the records of all ntuples; those of the study get the residuals that the truth would cause."""
+    gathered = Gathered(setup.detector)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fiducial-mille-"))) / "block.bin"
+        records = stack.enter_context((folder / BINARY).open("wb"))
+        others = stack.enter_context((study.folder / BINARY).open("wb")) if study else None
+        for path, table in _tables(ntuples):
+            chosen = _choose(path, table, setup)
+            _gather(gathered, table, chosen)
+            append_records(records, scratch, table, chosen, setup.parameters, table.hits[_RESIDUAL])
+            if study and others:
+                residual = true_residuals(setup.detector, table, chosen.sensor, present, study.placement)
+                append_records(others, scratch, table, chosen, setup.parameters, residual)
+    if not gathered.counts.used_tracks:
+        dropped = {reason: number for reason, number in gathered.counts.dropped_tracks.items() if number}
+        raise DataError(f"none of {gathered.counts.tracks} tracks can be used; dropped by reason: {dropped}")
+    return gathered
+
+
+def _tables(ntuples: Sequence[Path]) -> Iterator[tuple[Path, TrackTable]]:
+    for path in ntuples:
+        for table in read_ntuple(path, BRANCHES):
+            yield path, table
+
+
+def _choose(path: Path, table: TrackTable, setup: Setup) -> Selection:
+    try:
+        return choose(setup.detector, table, setup.cuts)
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from None
+
+
+def _gather(gathered: Gathered, table: TrackTable, chosen: Selection) -> None:
+    hits = chosen.track_passed[table.track]
+    gathered.residuals.add(chosen.sensor[hits], table.hits[_RESIDUAL][hits])
+    gathered.counts += chosen.counts
+    gathered.chi2 += float(table.scalars["fitParam_chi2"][chosen.track_passed].sum())
+    gathered.ndf += int(table.counts[chosen.track_passed].sum()) - LOCALS * int(chosen.track_passed.sum())
+
+
+def _fit(folder: Path, setup: Setup) -> FitResult:
+    from fiducial.alignment.fit import fit
+
+    steering = write_steering(folder, setup.detector, setup.detector.stations(setup.stations), setup.recipe)
+    result = fit(steering, threads=setup.threads)
+    if result.verdict not in _ACCEPTED:
+        raise DataError(
+            f"the fit ended with verdict {result.verdict}: {result.message}",
+            hint=f"its constants are not used; what it was told lies in {folder}",
+        )
+    return result
+
+
+def _write(summary: dict[str, Any], constants: Path, after: Constants, outputs: Outputs) -> None:
+    """Write everything, the new constants last."""
+    text = format_constants(after)
+    summary["constants"] = {
+        "before": {"path": str(constants), "adler32": checksum(constants)},
+        "after": {"path": str(outputs.constants), "adler32": f"{zlib.adler32(text.encode()):08x}"},
+    }
+    if not outputs.keep_records:
+        (outputs.folder / BINARY).unlink()
+    if outputs.metrics is not None:
+        replace_text(outputs.metrics, json.dumps(metrics(summary), indent=1, allow_nan=False) + "\n")
+    replace_text(outputs.summary, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    replace_text(outputs.constants, text)

@@ -1,0 +1,207 @@
+"""What one iteration of an alignment found, for people, pages and the workflow's decisions.
+
+The summary (``summary.json``)::
+
+    format, version      "fiducial-alignment-summary", 1
+    stations             3 or 4
+    inputs               ntuples that were read
+    constants            {"before": {"path", "adler32"}, "after": {...}}
+    tracks, hits         {"read", "used", "dropped": {reason: number}}
+    residuals            of the constants before: {"hits", "width_um", "mean_um", "layers": [{"layer", "hits", "width_um",
+                         "mean_um"}], "histogram": {"edges_um", "counts", "outside"}}; over all hits of the tracks that
+                         passed the cuts on tracks, hits with large residuals among them; widths are about zero
+    track_chi2_ndf       of the same tracks, with the constants before
+    fit                  {"verdict", "message", "loops", "chi2", "ndf", "chi2_ndf", "rejects": {reason: number}}
+    convergence          {"max_shift_over_error", "label", "determined", "weak": [label], "fixed", "definition"}
+    pulls                null, or {"mean", "width", "parameters", "definition"}
+    parameters           [{"label", "key", "side", "axis", "unit", "state", "shift", "error", "presigma", "entries",
+                         "true_shift", "pull"}]; state is "determined", "weak" or "fixed"; side and the last two may
+                         be null; true_shift is in the gauge of the fit (see :mod:`fiducial.alignment.projection`)
+
+Lengths are in mm and angles in rad where the name does not say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING, Any
+
+from fiducial.alignment.convert import Counts, Cuts, Parameters
+from fiducial.alignment.geometry import FASER, Detector
+from fiducial.alignment.numbering import describe
+from fiducial.alignment.recipe import Recipe
+from fiducial.alignment.residuals import Residuals
+
+if TYPE_CHECKING:
+    from fiducial.alignment.fit import FitResult
+
+__all__ = ["Gathered", "Setup", "metrics", "summarize"]
+
+_FORMAT = {"format": "fiducial-alignment-summary", "version": 1}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a solve step works.
+
+    Args:
+        stations: 3 or 4.
+        detector: the tracker.
+        cuts: on tracks and hits.
+        parameters: which ones the records name.
+        recipe: what the fit is told.
+        determined: a parameter counts as well determined when its error is less than this times its presigma: then
+            the hits, and not the presigma, decide what it is (at 0.2 they have 96 % of the weight).
+        threads: of the fit.
+    """
+
+    stations: int
+    detector: Detector = FASER
+    cuts: Cuts = field(default_factory=Cuts)
+    parameters: Parameters = field(default_factory=Parameters)
+    recipe: Recipe = field(default_factory=Recipe)
+    determined: float = 0.2
+    threads: int = 1
+
+
+class Gathered:
+    """What the conversion of all ntuples adds up to.
+
+    Args:
+        detector: the tracker.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self.residuals = Residuals(detector)
+        self.counts = Counts(0, 0, 0, 0, Counter(), Counter())
+        self.chi2 = 0.0
+        self.ndf = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The part of the summary that speaks of tracks and hits."""
+        counts = self.counts
+        return {
+            "tracks": {"read": counts.tracks, "used": counts.used_tracks, "dropped": dict(counts.dropped_tracks)},
+            "hits": {"read": counts.hits, "used": counts.used_hits, "dropped": dict(counts.dropped_hits)},
+            "residuals": self.residuals.to_json(),
+            "track_chi2_ndf": self.chi2 / self.ndf if self.ndf else 0.0,
+        }
+
+
+def summarize(
+    setup: Setup, ntuples: Sequence[Path], gathered: Gathered, result: FitResult, expected: FitResult | None
+) -> dict[str, Any]:
+    """Make the summary, all but the constants.
+
+    Args:
+        setup: of the solve step.
+        ntuples: that were read.
+        gathered: from them.
+        result: of the fit.
+        expected: what the fit would have found without measurement errors, when the truth is known.
+    """
+    table = _parameters(result, setup, expected)
+    return {
+        **_FORMAT,
+        "stations": setup.stations,
+        "inputs": [str(path) for path in ntuples],
+        **gathered.to_json(),
+        "fit": _fit_summary(result),
+        "convergence": _convergence(table, setup),
+        "pulls": None if expected is None else _pulls(table),
+        "parameters": table,
+    }
+
+
+def _parameters(result: FitResult, setup: Setup, expected: FitResult | None) -> list[dict[str, Any]]:
+    columns = (result.labels, result.values, result.errors, result.presigmas, result.counts)
+    true = [None] * len(result.labels) if expected is None else expected.values.tolist()
+    rows = zip(*(column.tolist() for column in columns), true, strict=True)
+    return [_parameter(setup, *row) for row in rows]
+
+
+def _parameter(
+    setup: Setup, label: int, shift: float, error: float, presigma: float, entries: int, true: float | None
+) -> dict[str, Any]:
+    what = describe(label)
+    state = _state(setup, error, presigma)
+    return {
+        "label": label,
+        "key": what.key,
+        "side": what.side,
+        "axis": what.axis,
+        "unit": what.unit,
+        "state": state,
+        "shift": shift,
+        "error": error if state != "fixed" else 0.0,
+        "presigma": presigma,
+        "entries": entries,
+        "true_shift": true,
+        "pull": None if true is None or state == "fixed" else (shift - true) / error,
+    }
+
+
+def _state(setup: Setup, error: float, presigma: float) -> str:
+    if presigma < 0.0 or not error > 0.0:
+        return "fixed"
+    return "determined" if error < setup.determined * presigma else "weak"
+
+
+def _fit_summary(result: FitResult) -> dict[str, Any]:
+    return {
+        "verdict": int(result.verdict),
+        "message": result.message,
+        "loops": int(result.loops),
+        "chi2": float(result.chi2),
+        "ndf": int(result.ndf),
+        "chi2_ndf": float(result.chi2) / max(int(result.ndf), 1),
+        "rejects": {name: int(number) for name, number in result.rejects.items()},
+    }
+
+
+def _convergence(table: list[dict[str, Any]], setup: Setup) -> dict[str, Any]:
+    determined = [row for row in table if row["state"] == "determined"]
+    largest = max(determined, key=lambda row: abs(row["shift"]) / row["error"], default=None)
+    return {
+        "max_shift_over_error": abs(largest["shift"]) / largest["error"] if largest else 0.0,
+        "label": largest["label"] if largest else None,
+        "determined": len(determined),
+        "weak": [row["label"] for row in table if row["state"] == "weak"],
+        "fixed": sum(row["state"] == "fixed" for row in table),
+        "definition": f"determined: error below {setup.determined:g} of the presigma",
+    }
+
+
+def _pulls(table: list[dict[str, Any]]) -> dict[str, Any]:
+    pulls = [row["pull"] for row in table if row["state"] == "determined"]
+    return {
+        "mean": fmean(pulls) if pulls else 0.0,
+        "width": pstdev(pulls) if pulls else 0.0,
+        "parameters": len(pulls),
+        "definition": "(shift - true shift) / error of determined parameters, the truth seen through the same fit",
+    }
+
+
+def metrics(summary: dict[str, Any]) -> dict[str, float]:
+    """Name -> number: what a workflow decides on and a plot over iterations shows."""
+    numbers = {
+        "chi2_ndf": summary["fit"]["chi2_ndf"],
+        "track_chi2_ndf": summary["track_chi2_ndf"],
+        "max_shift_over_error": summary["convergence"]["max_shift_over_error"],
+        "residual_width_um": summary["residuals"]["width_um"],
+        "residual_mean_um": summary["residuals"]["mean_um"],
+        "tracks": summary["tracks"]["used"],
+        "tracks_dropped": sum(summary["tracks"]["dropped"].values()),
+        "hits": summary["hits"]["used"],
+        "hits_dropped": sum(summary["hits"]["dropped"].values()),
+        "fit_rejected": sum(summary["fit"]["rejects"].values()),
+        "parameters_determined": summary["convergence"]["determined"],
+        "parameters_weak": len(summary["convergence"]["weak"]),
+    }
+    if summary["pulls"]:
+        numbers |= {"pull_mean": summary["pulls"]["mean"], "pull_width": summary["pulls"]["width"]}
+    return numbers

@@ -1,0 +1,122 @@
+"""``fiducial alignment``: simulate, reconstruct and align a tracker in the shape of FASER's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fiducial.cli.lazy import subject_app
+
+app = subject_app(no_args_is_help=True, help="Simulate, reconstruct and align a tracker.")
+
+Constants = Annotated[Path, typer.Option(help="Constants in (inputforalign.txt); an empty file stands for none.")]
+Stations = Annotated[int, typer.Option(help="3, without the station in front (IFT), or 4.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def simulate(
+    raw: Annotated[Path, typer.Argument(help="Folder of raw files; <year>/<run>/ are made in it.")],
+    run: Annotated[int, typer.Option("--run", "-r", help="Number of the run.")],
+    files: Annotated[str, typer.Option("--files", "-f", help="450, or 450-460 for the ten files 450 to 459.")],
+    year: Annotated[int, typer.Option("--year", "-y", help="Year of the run.")] = 2023,
+    events: Annotated[int, typer.Option(min=1, help="Muons in each file.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the misalignment and the muons.")] = 1,
+    truth: Annotated[Path | None, typer.Option(help="Where the truth goes; by default beside the files.")] = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Everything is at its nominal place.")] = False,
+    json_: Json = False,
+) -> None:
+    """Make raw files of muons in a tracker that is not where it should be."""
+    from fiducial.alignment.geometry import FASER
+    from fiducial.alignment.raw import raw_path, write_raw
+    from fiducial.alignment.simulation import Misalignment, misalign, simulate, write_truth
+    from fiducial.core.filerange import parse_range
+
+    numbers = parse_range(files)
+    misalignment = Misalignment().scaled(0.0 if aligned else 1.0)
+    displaced = misalign(FASER, misalignment, seed)
+    paths = [raw_path(raw, year, run, number) for number in numbers]
+    truth = truth or paths[0].parent / "truth.json"
+    write_truth(truth, displaced, seed=seed, misalignment=misalignment)
+    for number, path in zip(numbers, paths, strict=True):
+        write_raw(path, simulate(FASER, displaced, run=run, file=number, events=events, seed=seed))
+    show({"truth": str(truth), "files": [str(path) for path in paths], "events": events * len(paths)}, json_)
+
+
+@app.command()
+def reconstruct(
+    raw: Annotated[Path, typer.Argument(help="Raw file.")],
+    constants: Constants,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ntuple, e.g. kfalignment_011705_00450.root.")],
+    stations: Stations = 3,
+    json_: Json = False,
+) -> None:
+    """Fit the tracks of a raw file and write what an alignment needs to know of them."""
+    from fiducial.alignment.constants import read_constants
+    from fiducial.alignment.geometry import FASER, sensor_ids
+    from fiducial.alignment.ntuple import write_ntuple
+    from fiducial.alignment.raw import read_raw
+    from fiducial.alignment.reconstruction import reconstruct
+
+    output.unlink(missing_ok=True)
+    data = read_raw(raw, len(sensor_ids(FASER)), FASER.strips)
+    table, lost = reconstruct(FASER, data, read_constants(constants), stations)
+    write_ntuple(output, table)
+    found = {"events": len(data.counts), "tracks": len(table.counts), "hits": int(table.counts.sum())}
+    show({"output": str(output), **found, **{f"events_lost_{reason}": n for reason, n in lost.items()}}, json_)
+
+
+@app.command()
+def solve(
+    ntuples: Annotated[list[Path], typer.Option(help="Ntuples, or folders of them; may be repeated.")],
+    constants: Constants,
+    output_dir: Annotated[Path, typer.Option(help="For the fit's own files, e.g. 3millepede.")],
+    new_constants: Annotated[Path, typer.Option(help="Constants out; written last, only if all went well.")],
+    stations: Stations = 3,
+    truth: Annotated[Path | None, typer.Option(help="Truth of a simulation, to judge the result by.")] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(envvar="FIDUCIAL_METRICS", help="Numbers for the workflow's decisions, as JSON.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="Summary of the iteration; by default summary.json in the output folder.")
+    ] = None,
+    keep_records: Annotated[bool, typer.Option(help="Keep the fit's binary input.")] = True,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the fit.")] = 1,
+    json_: Json = False,
+) -> None:
+    """Fit the parameters of one iteration and add them to the constants."""
+    from fiducial.alignment.solve import Outputs, find_ntuples
+    from fiducial.alignment.solve import solve as run
+    from fiducial.alignment.summary import Setup
+    from fiducial.alignment.summary import metrics as numbers
+
+    outputs = Outputs(output_dir, new_constants, summary or output_dir / "summary.json", metrics, keep_records)
+    result = run(find_ntuples(ntuples), constants, outputs, Setup(stations, threads=threads), truth)
+    show({"constants": str(new_constants), "summary": str(outputs.summary), **numbers(result)}, json_)
+
+
+@app.command(name="constants")
+def show_constants(
+    file: Annotated[Path, typer.Argument(help="Constants, e.g. inputforalign.txt.")],
+    json_: Json = False,
+) -> None:
+    """Check a file of constants and list it, with its checksum (Adler-32)."""
+    from fiducial.alignment.constants import checksum, read_constants
+
+    constants = read_constants(file)
+    show({"file": str(file), "adler32": checksum(file), "constants": constants}, json_)
+
+
+def show(content: dict[str, object], as_json: bool) -> None:
+    """Print names and values, one a line, or as JSON."""
+    import json
+
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+        return
+    for name, value in content.items():
+        for line in value.items() if isinstance(value, dict) else [(name, value)]:
+            text = f"{line[1]:.6g}" if isinstance(line[1], float) else line[1]
+            typer.echo(f"{line[0]:<22} {text}")
