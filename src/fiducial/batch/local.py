@@ -86,7 +86,7 @@ class _Job:
     """A job between its submission and its last event."""
 
     ledger: str
-    directory: Path
+    directory: str
     cpus: int
     memory: int
     message: bytes
@@ -180,7 +180,7 @@ class LocalBackend:
                 f"job {name} asks for {memory / 1e6:.0f} MB of memory, and there are {self.memory / 1e6:.0f} MB"
             )
         message = json.dumps(spec).encode()
-        return _Job(spec["ledger"], Path(spec["directory"]), cpus, memory, message)
+        return _Job(spec["ledger"], spec["directory"], cpus, memory, message)
 
     def capacity(self) -> int:
         """How many more jobs keep all slots busy until the engine comes back."""
@@ -265,7 +265,7 @@ class LocalBackend:
         still_there = self._take_back()
         for key, job in list(self._jobs.items()):
             if job.sent and key not in still_there:
-                self._examine(key, job.directory)
+                self._examine(key, Path(job.directory))
         for key in reversed(still_there):
             if key in self._jobs:
                 self._jobs[key].sent = False
@@ -404,7 +404,7 @@ class LocalBackend:
             if key in self._adopted:
                 self._adopted[key].unwanted = True
                 self._next_look = 0.0
-            elif job is not None and (key in never_sent or revoke(job.directory)):
+            elif job is not None and (key in never_sent or revoke(Path(job.directory))):
                 self._settle(key, Finished(*key, _stopped_result(key, job)))
             elif job is not None:
                 self._order_end(key)

@@ -18,7 +18,8 @@ The job specification, a JSON object::
      "scratch": "/abs/base" or null,              null: scratch lies in the directory
      "keep_scratch": "never" | "failure" | "always",
      "inputs":  [{"path": "/abs", "name": link's name in scratch or null, "size": n or null, "adler32": hex or null}],
-     "outputs": [{"key": "what the step calls it", "path": "/abs/final", "name": name in scratch, or null if the payload writes the path itself,
+     "outputs": [{"key": "what the step calls it", "path": "/abs/final",
+                  "name": name in scratch, or null if the payload writes the path itself,
                   "min_size": 1, "check": ["argv", "{}"] or null, "optional": false}],
      "metrics": "metrics.json" or null, "required_metrics": ["chi2"],
      "limits": {"memory": bytes, "cpu_time": s, "wall_time": s, "disk": bytes}, "grace": 10.0}
@@ -1058,14 +1059,14 @@ class Worker(Desk):
     """A runner that takes job after job from the engine, as long as that lives."""
 
     def __init__(self, specs: int, control: int) -> None:
-        import socket
-
         super().__init__()
         self.scratches = Scratches(recycling=True)
         self._current = ""
-        self._no_wait = socket.MSG_DONTWAIT
-        self._specs = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, specs)
-        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, control)
+        self._specs = specs
+        self._control = control
+        os.set_blocking(specs, False)
+        os.set_inheritable(specs, False)
+        os.set_inheritable(control, False)
         self._poll.register(control, select.POLLIN)
         self._idle = select.poll()
         for descriptor in (specs, control, self._bell):
@@ -1083,15 +1084,15 @@ class Worker(Desk):
         ready = [descriptor for descriptor, _ in self._idle.poll()]
         if self._bell in ready:
             os.read(self._bell, 4096)
-        if self._control.fileno() in ready:
+        if self._control in ready:
             self.listen()
-        if self.leaving or self._specs.fileno() not in ready:
+        if self.leaving or self._specs not in ready:
             return None
         return self._receive()
 
     def _receive(self) -> "dict[str, Any] | None":
         try:
-            data = self._specs.recv(2 * MESSAGE_LIMIT, self._no_wait)
+            data = os.read(self._specs, 2 * MESSAGE_LIMIT)
         except BlockingIOError:  # another worker was faster
             return None
         if not data:
@@ -1116,34 +1117,33 @@ class Worker(Desk):
         self._current = ""
         if not self.leaving:
             self.stop = ""
-        self._say(data, 0)
+        self._say(data)
 
     def _event(self, kind: str, spec: "dict[str, Any]", **more: "Any") -> bytes:
         return json.dumps(dict(more, event=kind, job=spec["job"], attempt=spec["attempt"])).encode()
 
-    def _say(self, data: bytes, flags: int) -> None:
+    def _say(self, data: bytes) -> None:
         try:
-            self._control.send(data, flags)
-        except BlockingIOError:
-            pass  # the engine is busy, and will learn it from the result
+            os.write(self._control, data)
         except OSError:
             self.leaving = True
 
     def announce(self, spec: "dict[str, Any]") -> None:
-        """Tell the engine that the payload runs, if it listens."""
-        self._say(self._event("started", spec, at=time.time(), host=_HOST), self._no_wait)
+        """Tell the engine that the payload runs, unless it is too busy: the watchdog must not wait for it."""
+        room = select.poll()
+        room.register(self._control, select.POLLOUT)
+        if room.poll(0):
+            self._say(self._event("started", spec, at=time.time(), host=_HOST))
 
     def listen(self) -> None:
         """Orders of the engine; its end is an order to start nothing more."""
         try:
-            data = self._control.recv(4096, self._no_wait)
-        except BlockingIOError:
-            return
+            data = os.read(self._control, 4096)
         except OSError:
             data = b""
         if not data:
             self.leaving = True
-            self._poll.unregister(self._control.fileno())
+            self._poll.unregister(self._control)
         elif json.loads(data.decode()).get("kill") == self._current:
             self.stop = "the job was stopped by order"
 
