@@ -15,8 +15,12 @@ from fiducial.core.plan import SINGLE
 from fiducial.core.variables import Scope, fill, render, value_of
 from fiducial.core.workflow import Input, Output, Step, Workflow
 
-__all__ = ["Artifact", "JobFacts", "Published", "StepRenderer", "attempt_directory"]
+__all__ = ["EVERY", "LAST", "Artifact", "JobFacts", "Published", "StepRenderer", "attempt_directory"]
 
+
+#: The last iteration that there is, and all of them.
+LAST = -1
+EVERY = -2
 
 _MOST_READ = 16 * 2**20
 
@@ -50,7 +54,7 @@ class Published(Protocol):
     def artifacts(self, step: str, iteration: int, output: str, key: str | None) -> Sequence[Artifact]:
         """Files that a step's jobs published as ``output``, in the order of the jobs.
 
-        ``iteration`` is 0 for a step that is not iterated and -1 for the last one; ``key`` picks one job.
+        ``iteration`` is 0 for a step that is not iterated, or `LAST` or `EVERY`; ``key`` picks one job.
         """
 
 
@@ -197,17 +201,22 @@ class StepRenderer:
     ) -> tuple[Sequence[Artifact], bool]:
         source = wanted.source or ""
         parent = self.workflow.steps[source]
-        iteration = facts.iteration - 1 if wanted.previous else facts.iteration
-        if not parent.iterate:
-            iteration = 0
-        elif not self.step.iterate:
-            iteration = -1  # the last one there is
+        iteration = self._iteration_of(wanted, parent, facts)
         matching = any(after.step == source and after.matching for after in self.step.after)
         key = facts.key if matching else SINGLE if parent.fanout is None else None
         files = published.artifacts(source, iteration, parent.output_key(wanted.output), key)
         if not files:
             raise WorkflowError(f"{where}: step '{source}' has published no '{parent.output_key(wanted.output)}'")
-        return files, key is None
+        return files, key is None or iteration == EVERY
+
+    def _iteration_of(self, wanted: Input, parent: Step, facts: JobFacts) -> int:
+        if not parent.iterate:
+            return 0
+        if wanted.every:
+            return EVERY
+        if not self.step.iterate:
+            return LAST
+        return facts.iteration - 1 if wanted.previous else facts.iteration
 
     def _outputs(self, context: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, str]]:
         entries: list[dict[str, Any]] = []

@@ -109,6 +109,7 @@ class Input(Model):
     source: Name | None = Field(None, alias="from", description="take what this step published")
     output: str | None = Field(None, description="which of that step's outputs, where it has several")
     previous: bool = Field(False, description="take it from the iteration before")
+    every: bool = Field(False, description="take it from every iteration, in their order")
     initial: str | None = Field(None, description="path to use in the first iteration, with previous = true")
     link: str | None = Field(None, description="name under which it is linked into the job's scratch folder")
 

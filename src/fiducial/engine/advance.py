@@ -13,7 +13,7 @@ from fiducial.core.convergence import converged
 from fiducial.core.errors import WorkflowError
 from fiducial.core.plan import Instance, instances
 from fiducial.core.states import CampaignState, JobState
-from fiducial.core.workflow import Glob
+from fiducial.core.workflow import After, Glob, Workflow
 from fiducial.engine.campaign import Campaign
 from fiducial.ledger import ledger as write
 from fiducial.ledger import queries
@@ -45,9 +45,17 @@ def create_groups(connection: Connection, campaign: Campaign, steps: Iterable[st
             name,
             iteration,
             _instances(connection, campaign, name, iteration),
-            missing=sum(parent.matching for parent in step.after),
+            missing=sum(job_by_job(campaign.workflow, name, edge) for edge in step.after),
             priority=step.priority,
         )
+
+
+def job_by_job(workflow: Workflow, name: str, edge: After) -> bool:
+    """Whether jobs of step ``name`` follow single jobs of the parent.
+
+    A matching parent outside the iteration is done before the iteration begins, all of it: then only the files match.
+    """
+    return edge.matching and workflow.steps[edge.step].iterate == workflow.steps[name].iterate
 
 
 def _instances(connection: Connection, campaign: Campaign, name: str, iteration: int) -> Iterable[Instance]:
@@ -90,7 +98,7 @@ def _tell_children(
     if not places:
         return
     for name, step in campaign.workflow.steps.items():
-        if any(edge.step == parent["step"] and edge.matching for edge in step.after):
+        if any(edge.step == parent["step"] and job_by_job(campaign.workflow, name, edge) for edge in step.after):
             child = groups.get((name, parent["iteration"]))
             if child is not None:
                 write.release_matching(connection, child, places)
@@ -127,7 +135,7 @@ def _parents_done(campaign: Campaign, groups: Groups, group: RowMapping, iterate
     """Whether every parent that is not matching is complete; ``iterated`` says that the iterations are over."""
     step = campaign.workflow.steps[group["step"]]
     for edge in step.after:
-        if edge.matching:
+        if job_by_job(campaign.workflow, group["step"], edge):
             continue
         parent = campaign.workflow.steps[edge.step]
         if parent.iterate and not step.iterate:
@@ -145,7 +153,8 @@ def _skip_orphans(connection: Connection, campaign: Campaign, groups: Groups, gr
     if not group["opened"] or not group["waiting"] or any(group[state] for state in _UNFINISHED):
         return False
     for edge in campaign.workflow.steps[group["step"]].after:
-        if edge.matching and not complete(campaign, groups[edge.step, group["iteration"]]):
+        mine = job_by_job(campaign.workflow, group["step"], edge)
+        if mine and not complete(campaign, groups[edge.step, group["iteration"]]):
             return False
     why = "its matching parent failed"
     return bool(write.change_all(connection, group, (JobState.WAITING,), JobState.SKIPPED, "engine", why, write.now()))
@@ -224,7 +233,8 @@ def skipped_children(
         parent = groups[job.group]
         for name, step in campaign.workflow.steps.items():
             child = by_name.get((name, parent["iteration"]))
-            if child is not None and any(edge.step == parent["step"] and edge.matching for edge in step.after):
+            edges = [edge for edge in step.after if edge.step == parent["step"]]
+            if child is not None and any(job_by_job(campaign.workflow, name, edge) for edge in edges):
                 ids.append(child["first_job"] + job.id - parent["first_job"])
     return {number: job for number, job in write.fetch(connection, ids).items() if job.state is JobState.SKIPPED}
 

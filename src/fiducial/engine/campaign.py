@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
-from fiducial.core.jobspec import Artifact, StepRenderer
+from fiducial.core.jobspec import EVERY, LAST, Artifact, StepRenderer
 from fiducial.core.plan import SINGLE, campaign_scope
 from fiducial.core.variables import Scope
 from fiducial.core.workflow import Workflow
@@ -74,24 +74,27 @@ class LedgerFiles:
         self._connection = connection
         self._groups = groups
         self._places = places
-        self._known: dict[tuple[str, int, str], Sequence[Artifact]] = {}
+        self._known: dict[tuple[int, str], Sequence[Artifact]] = {}
 
     def artifacts(self, step: str, iteration: int, output: str, key: str | None) -> Sequence[Artifact]:
         """Files of a step's output; see `fiducial.core.jobspec.Published`."""
-        group = self._group(step, iteration)
-        if group is None:
-            return []
-        if key is None or key == SINGLE:
-            wanted = (step, int(group["iteration"]), output)
-            if wanted not in self._known:
-                self._known[wanted] = self._read(group["first_job"], group["first_job"] + group["total"] - 1, output)
-            return self._known[wanted]
-        place = int(group["first_job"]) + self._places[key]
-        return self._read(place, place, output)
+        return [file for group in self._chosen(step, iteration) for file in self._of_group(group, output, key)]
 
-    def _group(self, step: str, iteration: int) -> RowMapping | None:
-        fitting = [g for g in self._groups if g["step"] == step and (iteration < 0 or g["iteration"] == iteration)]
-        return fitting[-1] if fitting else None
+    def _chosen(self, step: str, iteration: int) -> Sequence[RowMapping]:
+        mine = [group for group in self._groups if group["step"] == step]
+        if iteration == EVERY:
+            return mine
+        return mine[-1:] if iteration == LAST else [group for group in mine if group["iteration"] == iteration]
+
+    def _of_group(self, group: RowMapping, output: str, key: str | None) -> Sequence[Artifact]:
+        first = int(group["first_job"])
+        if key is not None and key != SINGLE:
+            place = first + self._places[key]
+            return self._read(place, place, output)
+        wanted = (group["id"], output)
+        if wanted not in self._known:
+            self._known[wanted] = self._read(first, first + group["total"] - 1, output)
+        return self._known[wanted]
 
     def _read(self, first: int, last: int, output: str) -> Sequence[Artifact]:
         return [Artifact(*row) for row in queries.pending_artifacts(self._connection, first, last, output)]
