@@ -43,7 +43,7 @@ def _record(words: _Ints, at: int, fortran: bool) -> tuple[int, int, int, int]:
         return 0, 0, 0, 1
     if fortran and words[at] != words[at + total - 1]:
         return 0, 0, 0, 3
-    return at + header, length, total, 0
+    return at + header, int(length), int(total), 0
 
 
 @compiled_exactly

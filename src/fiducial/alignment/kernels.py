@@ -64,7 +64,7 @@ def _down_weight(pull: float, iteration: int) -> float:
 def _penalty(pull: float, iteration: int) -> float:
     """What a measurement adds to chi2 in a local iteration."""
     if iteration > 3:
-        return np.log(1.0 + (pull / _CAUCHY) ** 2) * _CAUCHY * _CAUCHY
+        return float(np.log(1.0 + (pull / _CAUCHY) ** 2)) * _CAUCHY * _CAUCHY
     if iteration > 1 and pull > _HUBER:
         return 2.0 * _HUBER * (pull - 0.5 * _HUBER)
     return pull * pull
@@ -88,8 +88,10 @@ def _normal_equations(
     gamma: Doubles, right: Doubles,
 ) -> None:  # fmt: skip
     """Γ (lower triangle) and Σ w r j of a record."""
-    gamma[:n, :n] = 0.0
-    right[:n] = 0.0
+    for i in range(n):
+        right[i] = 0.0
+        for k in range(i + 1):
+            gamma[i, k] = 0.0
     for m in range(m0, m1):
         for a in range(start[m], start[m + 1]):
             i = index[a] - 1
@@ -229,12 +231,10 @@ def fit_block(
     Returns:
         F, and the degrees of freedom before the cuts on chi2.
     """
-    room = max(1, int(local_size.max()))
     longest = 1
     for r in range(local_size.size):
         longest = max(longest, measurement_start[r + 1] - measurement_start[r])
-    room = min(room, longest)
-    gamma, q = np.empty((room, room)), np.empty(room)
+    gamma, q = np.empty((longest, longest)), np.empty(longest)  # more local parameters than that are rejected
     before, residual, scratch = np.empty(longest), np.empty(longest), np.empty(longest)
     total = 0.0
     freedom = 0
@@ -264,7 +264,9 @@ def fit_block(
             residual, weight, gradient, accepted,
         )  # fmt: skip
         if factor_start.size:
-            factor[factor_start[r] : factor_start[r] + n * n] = gamma[:n, :n].copy().reshape(n * n)
+            for i in range(n):
+                for k in range(i + 1):
+                    factor[factor_start[r] + i * n + k] = gamma[i, k]
     return total, freedom
 
 
@@ -281,7 +283,8 @@ def index_block(
     records = measurement_start.size - 1
     start = np.zeros(records + 1, np.int64)
     column = np.empty(index.size, np.int32)
-    slot = np.full(index.size, -1, np.int32)
+    slot = np.empty(index.size, np.int32)
+    slot[:] = -1
     flags = np.zeros((variables + 8) // 8 * 8, np.uint8)
     words = flags.view(np.uint64)
     place = np.empty(variables + 1, np.int32)
@@ -313,6 +316,21 @@ def index_block(
 
 
 @compiled
+def _forward(n: int, k: int, factor: Doubles, b: Doubles) -> None:
+    """Replace G by D^-½ L⁻¹ G."""
+    for i in range(n):
+        for j in range(i):
+            x = factor[i, j]
+            if x != 0.0:
+                for c in range(k):
+                    b[i, c] -= x * b[j, c]
+    for i in range(n):
+        scale = 1.0 / np.sqrt(factor[i, i])
+        for c in range(k):
+            b[i, c] *= scale
+
+
+@compiled
 def project_block(
     measurement_start: Longs, local_size: Longs, local_start: Longs, local_index: Any, local_derivative: Any,
     global_start: Longs, global_derivative: Any, column_start: Longs, slot: Any, weight: Doubles, scale: float,
@@ -326,7 +344,9 @@ def project_block(
         m0, m1 = measurement_start[r], measurement_start[r + 1]
         gamma = factor[factor_start[r] : factor_start[r] + n * n].reshape((n, n))
         b = projected[projected_start[r] : projected_start[r] + n * k].reshape((n, k))
-        b[:] = 0.0
+        for i in range(n):
+            for c in range(k):
+                b[i, c] = 0.0
         for m in range(m0, m1):
             for a in range(local_start[m], local_start[m + 1]):
                 i = local_index[a] - 1
@@ -334,12 +354,7 @@ def project_block(
                 for g in range(global_start[m], global_start[m + 1]):
                     if slot[g] >= 0:
                         b[i, slot[g]] += step * global_derivative[g]
-        for i in range(n):
-            for j in range(i):
-                if gamma[i, j] != 0.0:
-                    b[i] -= gamma[i, j] * b[j]
-        for i in range(n):
-            b[i] *= 1.0 / np.sqrt(gamma[i, i])
+        _forward(n, k, gamma, b)
 
 
 @compiled
@@ -378,7 +393,8 @@ def _subtract_projection(a: int, n: int, b: Doubles, row: Doubles) -> None:
 @compiled
 def _entries(m0: int, m1: int, k: int, start: Longs, slot: Any, entry_start: Longs, entry: Any, hit: Any) -> None:
     """Sort the global derivatives of a record by column, keeping their order within a column."""
-    entry_start[: k + 2] = 0
+    for a in range(k + 2):
+        entry_start[a] = 0
     for g in range(start[m0], start[m1]):
         entry_start[slot[g] + 2] += slot[g] >= 0
     for a in range(2, k + 2):
@@ -430,7 +446,8 @@ def update_rows(
         for a in range(k):
             if columns[a] % parts != part:
                 continue
-            row[: a + 1] = 0.0
+            for c in range(a + 1):
+                row[c] = 0.0
             _measured_row(
                 a, entry_start[a], entry_start[a + 1], entry, hit, global_start, slot, global_derivative,
                 weight, scale, row,

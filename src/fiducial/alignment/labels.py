@@ -26,7 +26,8 @@ def _count_direct(label: Ints, counts: Longs) -> None:
 def _largest(label: Ints) -> int:
     largest = 0
     for g in range(label.size):
-        largest = max(largest, label[g])
+        if label[g] > largest:
+            largest = int(label[g])
     return largest
 
 

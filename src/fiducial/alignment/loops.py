@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -26,7 +26,7 @@ Doubles = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 
-_KEEP_BYTES = 256 << 20  # decoded blocks are kept between loops as long as all together are smaller than this
+_KEEP_BYTES = 128 << 20  # decoded blocks are kept between loops as long as all together are smaller than this
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -39,7 +39,7 @@ class Workers:
         self.threads = max(1, threads)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def in_order(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+    def in_order(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> Generator[_Out]:
         """Apply a function to items; results come in the order of the items, and few are computed ahead."""
         if self._pool is None:
             yield from map(function, items)

@@ -181,7 +181,7 @@ def _mapped_blocks(source: MilleFile, stream: IO[bytes], block_words: int) -> It
         raise _damaged(source, scanner.record, 4 * start, f"{size % 4} bytes are left after the last record")
 
 
-def _stream_blocks(source: MilleFile, stream: IO[bytes], block_words: int) -> Iterator[RawBlock]:
+def _stream_blocks(source: MilleFile, stream: gzip.GzipFile, block_words: int) -> Iterator[RawBlock]:
     scanner = _Scanner(source, block_words)
     rest = b""
     offset = 0

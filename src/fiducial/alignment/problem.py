@@ -126,11 +126,11 @@ def _variable(labels: Longs, presigmas: Doubles, counts: Longs, settings: Settin
 
 
 def _presigma_weights(presigmas: Doubles, settings: Settings) -> Doubles:
-    # pede keeps presigmas in single precision.
+    # pede keeps presigmas in single precision, and squares the default in it too.
     single = presigmas.astype(np.float32).astype(np.float64)
-    single[single == 0] = float(np.float32(settings.presigma))
+    squares = np.where(single == 0, float(np.float32(settings.presigma) ** 2), single**2)
     weights = np.zeros(len(single))
-    weights[single > 0] = 1.0 / single[single > 0] ** 2
+    weights[squares > 0] = 1.0 / squares[squares > 0]
     return weights * settings.regularisation
 
 
