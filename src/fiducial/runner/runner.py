@@ -85,6 +85,7 @@ MESSAGE_LIMIT = 100000
 ANNOUNCE_AFTER = 0.2
 
 _PR_SET_CHILD_SUBREAPER = 36
+_CHILDREN = "/proc/%d/task/%d/children"
 _MARK = b"FIDUCIAL_DIRECTORY="
 _BLOCK = 1 << 20
 _FIRST_SAMPLE = 0.05
@@ -252,17 +253,16 @@ def _children_by_scan() -> "dict[int, list[int]]":
 
 
 def _children(pid: int) -> "list[int]":
-    base = "/proc/%d/task" % pid
     try:
-        tasks = os.listdir(base)
+        tasks = os.listdir("/proc/%d/task" % pid)
     except OSError:
         return []
-    return [int(child) for task in tasks for child in _read("%s/%s/children" % (base, task)).split()]
+    return [int(child) for task in tasks for child in _read(_CHILDREN % (pid, int(task))).split()]
 
 
 def descendants(root: int) -> "list[int]":
     """All processes below ``root``, parents first."""
-    listed = os.path.exists("/proc/%d/task/%d/children" % (root, root))
+    listed = os.path.exists(_CHILDREN % (root, root))
     scan = {} if listed else _children_by_scan()
     found = [root]
     for pid in found:
@@ -792,12 +792,14 @@ class Job:
             raise failed("input", "input %s does not have the Adler-32 %s" % (path, adler32))
 
     def _clear_output(self, item: "dict[str, Any]") -> None:
-        """An earlier attempt's output must not pass for this one's."""
+        """An earlier attempt's output must not pass for this one's; the folder to write it in is there."""
         try:
             os.unlink(item["path"])
         except FileNotFoundError:
             if item.get("name") is None:
                 os.makedirs(os.path.dirname(item["path"]), exist_ok=True)
+        if item.get("name") is not None:
+            _inside(self._scratch, item["name"])
 
     def _make_environment(self) -> "dict[str, str]":
         environment = self._desk.environment.copy()
@@ -1156,7 +1158,10 @@ def call(path: str) -> None:
     with open(path) as file:
         order = json.load(file)
     where, _, name = order["call"].rpartition(":")
-    returned = getattr(_load(where), name)(**order["kwargs"])
+    function = _load(where)
+    for part in name.split("."):
+        function = getattr(function, part)
+    returned = function(**order["kwargs"])
     metrics = os.environ.get("FIDUCIAL_METRICS")
     if isinstance(returned, dict) and metrics and not os.path.exists(metrics):
         write_atomically(metrics, json.dumps(returned, default=float).encode())

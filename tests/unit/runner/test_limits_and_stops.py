@@ -1,0 +1,158 @@
+"""The watchdog, daemons, and being told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fiducial.runner import runner
+
+DAEMON = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal_file = open("%s/daemon", "w")
+        signal_file.write(str(os.getpid())); signal_file.close()
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+while not os.path.exists("%s/daemon"):
+    time.sleep(0.005)
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def test_memory(job: Any) -> None:
+    job.python("import time; a = b'x' * 300_000_000; time.sleep(60)", limits={"memory": 100_000_000})
+    result = job.run()
+    assert (result["state"], result["cause"], result["signal"]) == ("killed", "memory", signal.SIGTERM)
+    assert result["usage"]["max_rss"] > 100_000_000
+    assert result["usage"]["wall_s"] < 5
+    assert "more than 100.0 MB" in result["message"]
+
+
+def test_memory_of_all_processes_counts_together(job: Any) -> None:
+    hog = "a = bytearray(b'x') * 40_000_000; import time; time.sleep(60)"
+    job.payload(f'for i in 1 2 3 4; do python3 -S -c "{hog}" & done; wait', limits={"memory": 100_000_000})
+    assert job.run()["cause"] == "memory"
+
+
+def test_shared_memory_counts_once(job: Any) -> None:
+    text = "import os, time\na = b'x' * 60_000_000\nfor i in range(4): os.fork()\ntime.sleep(0.5)"
+    result = job.python(text, limits={"memory": 300_000_000}).run()
+    assert result["state"] == "done", result["message"]
+
+
+def test_wall_time(job: Any) -> None:
+    result = job.payload("sleep 60", limits={"wall_time": 0.3}).run()
+    assert (result["state"], result["cause"]) == ("killed", "wall_time")
+    assert 0.3 <= result["usage"]["wall_s"] < 1.5
+    assert result["message"] == "the payload ran for more than 0.3 s"
+
+
+def test_cpu_time_of_children_too(job: Any) -> None:
+    result = job.payload("for i in 1 2 3 4 5 6; do timeout 0.2 sh -c 'while :; do :; done'; done; sleep 60")
+    job.spec["limits"] = {"cpu_time": 0.4}
+    result = job.run()
+    assert (result["state"], result["cause"]) == ("killed", "cpu_time")
+    assert result["usage"]["cpu_s"] >= 0.4
+
+
+def test_disk(job: Any) -> None:
+    job.payload("head -c 3000000 /dev/zero > a; sleep 60", limits={"disk": 1_000_000})
+    result = job.run()
+    assert (result["state"], result["cause"]) == ("killed", "disk")
+    assert not (job.directory / "scratch").exists()
+
+
+def test_limits_that_are_kept(job: Any) -> None:
+    limits = {"memory": 500_000_000, "wall_time": 60, "cpu_time": 60, "disk": 10_000_000}
+    assert job.payload("sleep 0.3", limits=limits).run()["state"] == "done"
+
+
+def test_payload_that_does_not_listen_is_killed_after_its_grace(job: Any) -> None:
+    result = job.payload("trap '' TERM; echo deaf; while :; do sleep 0.1; done", limits={"wall_time": 0.2}, grace=0.3)
+    result = job.run()
+    assert (result["cause"], result["signal"]) == ("wall_time", signal.SIGKILL)
+    assert 0.5 <= result["usage"]["wall_s"] < 3
+
+
+def test_payload_has_its_grace_to_tidy_up(job: Any) -> None:
+    job.payload("trap 'sleep 0.2; echo tidied; exit 0' TERM; sleep 60 & wait", limits={"wall_time": 0.2}, grace=5)
+    result = job.run()
+    assert (result["state"], result["cause"], result["exit_code"]) == ("killed", "wall_time", 0)
+    assert "tidied" in job.log
+    assert result["usage"]["wall_s"] < 3
+
+
+def test_check_is_watched_too(job: Any) -> None:
+    job.output(check=["sleep", "60"])
+    assert job.payload("echo 1 > out", limits={"wall_time": 0.3}).run()["cause"] == "wall_time"
+
+
+@pytest.mark.parametrize("end", ["", "\ntime.sleep(60)"])
+def test_daemon_does_not_escape(job: Any, end: str) -> None:
+    limits = {"wall_time": 0.5} if end else {}
+    result = job.python(DAEMON % (job.folder, job.folder) + end, limits=limits).run()
+    assert result["cause"] == ("wall_time" if end else "ok")
+    assert not is_running(int((job.folder / "daemon").read_text()))
+    assert ("left behind were killed" in job.log) is not bool(end)
+
+
+def test_daemon_is_found_by_its_mark_without_the_kernels_help(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job.folder / "ctypes.py").write_text("raise ImportError('not built')\n")
+    monkeypatch.setenv("PYTHONPATH", str(job.folder))
+    result = job.python(DAEMON % (job.folder, job.folder)).run()
+    assert result["cause"] == "ok"
+    assert not is_running(int((job.folder / "daemon").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_runner_is_told_to_stop(job: Any, wait_for: Any, number: signal.Signals) -> None:
+    job.output()
+    job.payload(f'echo 1 > out; echo $$ > "{job.folder}/pid"; sleep 60')
+    process = job.start()
+    wait_for((job.folder / "pid").exists)
+    process.send_signal(number)
+    errors = process.communicate(timeout=10)[1]
+    result = job.result()
+    assert (result["state"], result["cause"]) == ("killed", "stopped")
+    assert number.name in result["message"]
+    assert process.returncode == runner.EXIT_CODES["stopped"]
+    assert errors == b""
+    assert not is_running(int((job.folder / "pid").read_text()))
+
+
+def test_runner_says_who_it_is_when_the_job_is_no_short_one(job: Any, wait_for: Any) -> None:
+    job.payload("sleep 60", resources={"cpus": 1, "memory": None})
+    process = job.start()
+    wait_for((job.directory / "runner.json").exists)
+    assert str(process.pid) in (job.directory / "runner.json").read_text()
+    process.terminate()
+    process.communicate()
+
+
+def test_descendants_are_found_with_and_without_the_list_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(0)
+    try:
+        assert child in runner.descendants(os.getpid())
+        monkeypatch.setattr(runner, "_CHILDREN", "/proc/%d/no/%d/such")
+        assert child in runner.descendants(os.getpid())
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
