@@ -40,8 +40,12 @@ def check(report: Report, overrides: Mapping[str, Any]) -> None:
     made: dict[str, Sequence[Instance]] = {}
     paths: dict[str, str] = {}
     for name in workflow.steps:
-        if not report.failed(f"steps.{name}"):
+        if report.failed(f"steps.{name}"):
+            continue
+        try:
             _Jobs(report, workflow, scope, name).check(made, paths)
+        except WorkflowError as error:
+            _tell(report, f"steps.{name}", error)
 
 
 def job_counts(workflowfile: WorkflowFile, overrides: Mapping[str, Any] | None = None) -> dict[str, int]:
@@ -113,12 +117,9 @@ class _Jobs:
             return
         made[self.name] = sample
         self._check_matching(made)
-        try:
-            for place in range(2 if self.step.iterate else 1):
-                self.renderer.spec(self._facts(sample[0], self.iteration + place), _AnyFile(2))
-            self._check_paths(sample, paths)
-        except WorkflowError as error:
-            _tell(self.report, self.where, error)
+        for place in range(2 if self.step.iterate else 1):
+            self.renderer.spec(self._facts(sample[0], self.iteration + place), _AnyFile(2))
+        self._check_paths(sample, paths)
 
     def _sample(self) -> list[Instance]:
         where = f"{self.where}.fanout"
