@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.jit import compiled_exactly
+from fiducial.alignment.jit import compiled, compiled_exactly
 
 __all__ = ["FAULTS", "TRUNCATED", "decode", "gather", "scan"]
 
@@ -83,6 +83,32 @@ def gather(words: _Ints, position: _Longs, count: _Longs) -> _Ints:
 
 
 @compiled_exactly
+def _bounds(integers: _Ints, start: int, end: int) -> tuple[int, int]:
+    """Smallest and largest of some integers, and 0."""
+    low, high = np.int32(0), np.int32(0)
+    for k in range(start, end):
+        low, high = min(low, integers[k]), max(high, integers[k])
+    return low, high  # type: ignore[return-value]
+
+
+@compiled
+def _not_finite(numbers: Any, start: int, end: int) -> float:
+    """0 if all numbers are finite, else NaN."""
+    total = 0.0
+    for k in range(start, end):
+        total += numbers[k] * 0
+    return total
+
+
+@compiled_exactly
+def _positive(numbers: Any, start: int, end: int) -> bool:
+    good = True
+    for k in range(start, end):
+        good &= numbers[k] > 0
+    return good
+
+
+@compiled_exactly
 def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs, pairs: _Longs) -> Any:
     """Split records into flat arrays, in the order of `MilleBlock`, then a fault (0: none) and its record."""
     records = pairs.size
@@ -100,8 +126,7 @@ def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs
     hits, locals_, globals_, fault, record = 0, 0, 0, 0, 0
     for record in range(records):
         first, base, last = value_start[record], integer_start[record], pairs[record]
-        check = values[first] * 0
-        largest = 0
+        hit0, local0, global0 = hits, locals_, globals_
         k = 1
         while k < last:
             if words[base + k] != 0:
@@ -111,13 +136,8 @@ def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs
             k += 1
             before = locals_
             while k < last and words[base + k] != 0:
-                index, number = words[base + k], values[first + k]
-                if index < 0:
-                    fault = 6
-                largest = max(largest, index)
-                local_index[locals_] = index
-                local_number[locals_] = number
-                check += number * 0
+                local_index[locals_] = words[base + k]
+                local_number[locals_] = values[first + k]
                 locals_ += 1
                 k += 1
             if k >= last:
@@ -131,26 +151,27 @@ def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs
                     fault = 8
                     break
                 continue
-            if width <= 0:
-                fault = 5
             value[hits], sigma[hits] = measured, width
-            check += measured * 0 + width * 0
             while k < last and words[base + k] != 0:
-                if words[base + k] < 0:
-                    fault = 6
                 label[globals_] = words[base + k]
                 global_number[globals_] = values[first + k]
-                check += values[first + k] * 0
                 globals_ += 1
                 k += 1
             hits += 1
             local_start[hits], global_start[hits] = locals_, globals_
-        if check != 0:
+        # What was copied is checked here, in loops that the compiler turns into vector instructions.
+        smallest, local_size[record] = _bounds(local_index, local0, locals_)
+        if not fault and min(smallest, _bounds(label, global0, globals_)[0]) < 0:
+            fault = 6
+        if not fault and not _positive(sigma, hit0, hits):
+            fault = 5
+        odd = _not_finite(value, hit0, hits) + _not_finite(sigma, hit0, hits)
+        odd += _not_finite(local_number, local0, locals_) + _not_finite(global_number, global0, globals_)
+        if odd != 0:
             fault = 4
         if fault:
             break
         record_end[record + 1] = hits
-        local_size[record] = largest
     return (
         record_end,
         local_size,

@@ -375,7 +375,7 @@ def _measured_row(
 
 @compiled
 def _subtract_projection(a: int, n: int, b: Doubles, row: Doubles) -> None:
-    """Bᵀ B of a record, row `a` up to the diagonal; four locals at once, as the row is read and written each time."""
+    """Take Bᵀ B of a record from row `a` up to the diagonal; some locals at once, as each time reads and writes it."""
     i = 0
     while i + 4 <= n:
         x0, x1, x2, x3 = b[i, a], b[i + 1, a], b[i + 2, a], b[i + 3, a]

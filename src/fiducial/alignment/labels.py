@@ -46,7 +46,7 @@ def _slot(label: int, keys: Ints) -> int:
     at = np.int64((np.uint64(label) * _SPREAD) >> np.uint64(33)) & mask
     while keys[at] != 0 and keys[at] != label:
         at = (at + 1) & mask
-    return at
+    return int(at)
 
 
 @compiled_exactly
