@@ -90,8 +90,8 @@ class Fanout(Model):
 class After(Model):
     """Which step must be done first: all of it, or, matching, only the job with the same fan-out value."""
 
-    step: Name
-    matching: bool = False
+    step: Name = Field(description="name of the step")
+    matching: bool = Field(False, description="each job waits only for the one with the same fan-out value")
 
 
 def _after(value: Any) -> Any:
@@ -154,9 +154,9 @@ class Retry(Model):
     by_cause: dict[str, int] = Field(default_factory=dict, description="e.g. { memory = 3, exit = 0, lost = 10 }")
     final_exit_codes: list[int] = Field(default_factory=list, description="exit codes that no retry mends")
     delay: Duration = Field(0.0, description="pause before a retry; doubles with each")
-    memory_factor: float = Field(2.0, ge=1)
+    memory_factor: float = Field(2.0, ge=1, description="after out of memory: so many times the memory")
     memory_max: Size | None = Field(None, description="never ask for more memory than this")
-    walltime_factor: float = Field(2.0, ge=1)
+    walltime_factor: float = Field(2.0, ge=1, description="after too long: so many times the wall time")
     walltime_max: Duration | None = Field(None, description="never ask for more wall time than this")
 
     def allowed(self, cause: str) -> int:
@@ -167,7 +167,7 @@ class Retry(Model):
 class Step(Model):
     """One kind of work: what to run, how many times, after what, with what, making what."""
 
-    description: str = ""
+    description: str = Field("", description="what the step is for")
     command: list[str] | None = Field(None, description="program and arguments; no shell; {{ variables }} allowed")
     script: str | None = Field(None, description="text of a script; {{ variables }} allowed")
     template: str | None = Field(None, description="path of a script template, relative to the workflow file")
@@ -176,22 +176,28 @@ class Step(Model):
         None, description="words after the script or template (list), or the call's keyword arguments (table)"
     )
     interpreter: list[str] = Field(default_factory=lambda: ["/bin/bash"], description="what runs script and template")
-    fanout: Fanout | None = None
+    fanout: Fanout | None = Field(None, description="makes many jobs of the step")
     after: Annotated[list[Annotated[After, BeforeValidator(_after)]], BeforeValidator(_list_of)] = Field(
         default_factory=list, description="steps that must be done first"
     )
     iterate: bool = Field(False, description="repeat this step in every iteration")
-    variables: dict[str, Any] = Field(default_factory=dict)
-    inputs: Annotated[dict[str, Input], BeforeValidator(_by_name)] = Field(default_factory=dict)
-    outputs: Annotated[dict[str, Output], BeforeValidator(_by_name)] = Field(default_factory=dict)
+    variables: dict[str, Any] = Field(default_factory=dict, description="variables of this step's jobs alone")
+    inputs: Annotated[dict[str, Input], BeforeValidator(_by_name)] = Field(
+        default_factory=dict, description="files that each job needs"
+    )
+    outputs: Annotated[dict[str, Output], BeforeValidator(_by_name)] = Field(
+        default_factory=dict, description="files that each job must make"
+    )
     metrics: list[str] = Field(default_factory=list, description="numbers that the payload must report")
-    resources: Resources = Field(default_factory=lambda: Resources())
-    retry: Retry = Field(default_factory=lambda: Retry())
+    resources: Resources = Field(default_factory=lambda: Resources(), description="what one job may use")
+    retry: Retry = Field(default_factory=lambda: Retry(), description="when a job that failed is tried again")
     environment: dict[str, str] = Field(default_factory=dict, description="environment variables of the payload")
     environment_script: str | None = Field(None, description="sourced by bash before the payload")
     tolerate: float = Field(0, ge=0, lt=1, description="share of failed jobs with which the campaign still goes on")
-    priority: int = 0
-    keep_scratch: Literal["never", "failure", "always"] = "never"
+    priority: int = Field(0, description="jobs of a higher number go first")
+    keep_scratch: Literal["never", "failure", "always"] = Field(
+        "never", description="when a job's scratch folder is kept to be looked at"
+    )
 
     @model_validator(mode="after")
     def _one_payload(self) -> Self:
@@ -220,15 +226,15 @@ class Iteration(Model):
 class Workflow(Model):
     """A whole workflow. Names of steps are the keys of ``steps``, in the order they are written."""
 
-    format: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    description: str = ""
+    format: Literal[1] = Field(1, description="version of this file format")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the workflow")
+    description: str = Field("", description="what the workflow is for")
     campaign: str = Field("{{ workflow }}", description="name of a campaign; {{ variables }} allowed")
     folder: str = Field("{{ campaign }}", description="folder of a campaign's files, relative to the working folder")
-    variables: dict[str, Any] = Field(default_factory=dict)
+    variables: dict[str, Any] = Field(default_factory=dict, description="values that templates use; a campaign may set")
     environment_script: str | None = Field(None, description="sourced by bash before every payload")
-    iteration: Iteration | None = None
-    steps: dict[Name, Step] = Field(min_length=1)
+    iteration: Iteration | None = Field(None, description="how often the iterated steps are repeated")
+    steps: dict[Name, Step] = Field(min_length=1, description="the steps by name")
 
     @property
     def iterated(self) -> list[str]:

@@ -49,14 +49,25 @@ def check(report: Report, overrides: Mapping[str, Any]) -> None:
 
 
 def job_counts(workflowfile: WorkflowFile, overrides: Mapping[str, Any] | None = None) -> dict[str, int]:
-    """How many jobs each step has in one iteration.
+    """How many jobs each step has in one iteration; a step whose files are not there yet is left out.
 
     Raises:
-        WorkflowError: a fan-out that makes no job.
+        WorkflowError: a fan-out that cannot make jobs.
     """
     workflow = workflowfile.workflow
     context = _scope(workflow, workflowfile.folder, overrides or {}).context({"iteration": 1})
-    return {name: count(step, context, f"steps.{name}.fanout") for name, step in workflow.steps.items()}
+    counts: dict[str, int] = {}
+    for name, step in workflow.steps.items():
+        try:
+            counts[name] = count(step, context, f"steps.{name}.fanout")
+        except WorkflowError as error:
+            if not _waits_for_files(step, error):
+                raise
+    return counts
+
+
+def _waits_for_files(step: Step, error: WorkflowError) -> bool:
+    return step.fanout is not None and isinstance(step.fanout.files, Glob) and "no file matches" in error.message
 
 
 def _scope(workflow: Workflow, folder: Path, overrides: Mapping[str, Any]) -> Scope:
@@ -127,7 +138,7 @@ class _Jobs:
         try:
             return list(islice(instances(self.step, context, where), _SAMPLE))
         except WorkflowError as error:
-            if self.step.fanout is not None and isinstance(self.step.fanout.files, Glob) and "no file" in error.message:
+            if _waits_for_files(self.step, error):
                 self.report.warn(f"{where}.files", error.message.removeprefix(f"{where}: "))
             else:
                 _tell(self.report, where, error)

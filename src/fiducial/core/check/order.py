@@ -78,14 +78,12 @@ def _check_matching(report: Report, where: str, step: Step, parent_name: str) ->
     if step.fanout is None or parent.fanout is None:
         which = "this step" if step.fanout is None else f"'{parent_name}'"
         report.error(where, f"matching pairs jobs of equal fan-out, and {which} has none", advice)
-    elif step.iterate != parent.iterate:
-        report.error(where, "matching pairs jobs of one iteration; only one of the two steps is iterated", advice)
 
 
 def _check_input(report: Report, name: str, step: Step, where: str, wanted: Input) -> None:
     if wanted.source is None:
-        for key in ("output", "initial"):
-            if getattr(wanted, key) is not None:
+        for key in ("output", "initial", "every"):
+            if getattr(wanted, key) not in (None, False):
                 report.error(f"{where}.{key}", f"'{key}' goes with 'from'")
         return
     parent = report.workflow.steps.get(wanted.source)
@@ -95,9 +93,14 @@ def _check_input(report: Report, name: str, step: Step, where: str, wanted: Inpu
         )
         return
     _check_output_name(report, where, wanted, parent)
+    if wanted.previous and wanted.every:
+        report.error(f"{where}.every", "take the iteration before or every one, not both")
     if wanted.previous:
         _check_previous(report, where, wanted.source, step, parent)
         return
+    if wanted.every and (step.iterate or not parent.iterate):
+        message = "every iteration can be taken only from an iterated step, by a step that is not"
+        report.error(f"{where}.every", message)
     if wanted.initial is not None:
         report.warn(f"{where}.initial", "is not used without previous = true")
     if wanted.source not in ancestors(report.workflow, name):

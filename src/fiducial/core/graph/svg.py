@@ -15,8 +15,9 @@ _ROW = 118  # from row to row
 _GAP = 36  # between boxes of a row
 _MARGIN = 28
 _FRAME = 22  # from the outermost boxes of the iteration to its frame
-_LOOP_SIDE = 64  # room to the right of the boxes, where the lines to the next iteration go up
+_LOOP_SIDE = 150  # room to the right of the boxes, where the lines to the next iteration go up
 _TITLE = 24  # room for the words of the frame
+_LANES = 50  # the part of it that the lines themselves take
 _LETTER = 8.4
 _WIDEST_ROW = 1100
 
@@ -167,12 +168,15 @@ class _Drawing:
             y1, y2 = y1 - _BOX * 0.2, y2 + _BOX * 0.2
         curve = f"M{x1:.1f} {y1:.1f}H{lane - 8:.1f}Q{lane:.1f} {y1:.1f} {lane:.1f} {(y1 + y2) / 2:.1f}"
         curve += f"Q{lane:.1f} {y2:.1f} {lane - 8:.1f} {y2:.1f}H{x2 + 1:.1f}"
-        label = f'<text class="title" x="{lane - 8:.1f}" y="{y2 - 6:.1f}" text-anchor="end">next iteration</text>'
-        return f'<path class="loop" d="{curve}" marker-end="url(#looptip)"/>{label}'
+        path = f'<path class="loop" d="{curve}" marker-end="url(#looptip)"/>'
+        if edge != self.previous[-1]:
+            return path
+        middle = (y1 + y2) / 2 + 4
+        return f'{path}<text class="title" x="{lane + 8:.1f}" y="{middle:.1f}">next iteration</text>'
 
     def _lane(self, edge: Edge) -> float:
         right = _MARGIN + _FRAME + self.inner
-        return right + _LOOP_SIDE * (self.previous.index(edge) + 1) / (len(self.previous) + 1) + 12
+        return right + _LANES * (self.previous.index(edge) + 1) / (len(self.previous) + 1) + 12
 
     def _frame(self, width: float) -> list[str]:
         if self.layout.loop is None:
