@@ -7,6 +7,7 @@ leaves the ledger as it was before, or as it is after.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,8 +136,10 @@ class Scheduler:
                 if job is None or not current:
                     write.refuse(connection, report.job, report.attempt, by.agent, "report for a stale attempt", now)
                     continue
+                if job.id in changes and changes[job.id].finished is not None:
+                    continue  # it ended in this very batch; what comes after that is an old story
                 change = self._change(connection, job, report, by, now)
-                if change is not None and (job.id not in changes or change.to in FINAL or change.finished):
+                if change is not None:
                     changes[job.id] = change
             self._apply(connection, list(changes.values()))
         return accepted
@@ -147,28 +150,10 @@ class Scheduler:
             return None if to is job.state else Change(job, to, now, by.agent, started=report.started)
         if job.state not in (JobState.SUBMITTED, JobState.RUNNING, JobState.LOST):
             return None  # an old story, told again
-        end = self._finished(connection, job, report)
+        end = _finished(report)
         if end.cause == "ok":
             return Change(job, JobState.DONE, now, by.agent, finished=end)
         return self._after_failure(connection, job, end, by, now)
-
-    def _finished(self, connection: Connection, job: Job, report: Report) -> Finished:
-        if report.result is None:
-            return Finished("lost", report.lost or "", host=report.host)
-        result = report.result
-        done = result.get("state") == "done"
-        return Finished(
-            cause="ok" if done else str(result.get("cause") or "exit"),
-            message="" if done else str(result.get("message") or ""),
-            exit_code=result.get("exit_code"),
-            signal=result.get("signal"),
-            host=result.get("host"),
-            started=result.get("started"),
-            finished=result.get("finished"),
-            usage=result.get("usage") or {},
-            outputs=[(o["key"], o["path"], o["size"], o["adler32"]) for o in result.get("outputs") or ()],
-            metrics=result.get("metrics") or {},
-        )
 
     def _after_failure(self, connection: Connection, job: Job, end: Finished, by: Lease, now: float) -> Change:
         if job.order == "kill":
@@ -226,6 +211,7 @@ class Scheduler:
             for group in groups.values():
                 write.forget(connection, number, group, [c.job.id for c in again if c.job.group == group["id"]])
             write.apply(connection, again)
+            write.reopen_groups(connection, {change.job.group for change in again})
             advance.reopen(connection, campaign)
         return sum(change.job.id in wanted for change in again)
 
@@ -292,7 +278,41 @@ def _start(job: Job, groups: Mapping[int, RowMapping]) -> JobState:
     return JobState.READY if groups[job.group]["opened"] and not job.missing else JobState.WAITING
 
 
+def _finished(report: Report) -> Finished:
+    if report.result is None:
+        return Finished("lost", report.lost or "", host=report.host)
+    try:
+        return _outcome(report.result)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # A damaged result proves nothing, so it is as good as none.
+        return Finished("lost", f"its result cannot be used: {error!r}", host=report.host)
+
+
+def _outcome(result: Mapping[str, Any]) -> Finished:
+    """What the runner said; anything else but that raises an error."""
+    done = result["state"] == "done"
+    return Finished(
+        cause="ok" if done else str(result.get("cause") or "exit"),
+        message="" if done else str(result.get("message") or ""),
+        exit_code=result.get("exit_code"),
+        signal=result.get("signal"),
+        host=result.get("host"),
+        started=result.get("started"),
+        finished=result.get("finished"),
+        usage=dict(result.get("usage") or {}),
+        outputs=[(o["key"], o["path"], o["size"], o["adler32"]) for o in result["outputs"]] if done else (),
+        metrics={name: _finite(value) for name, value in result["metrics"].items()} if done else {},
+    )
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
 def _metric_rows(number: int, group: RowMapping, change: Change) -> list[dict[str, Any]]:
     assert change.finished is not None
     place = {"campaign": number, "iteration": group["iteration"], "step": group["step"], "job": change.job.id}
-    return [{**place, "name": name, "value": float(value)} for name, value in change.finished.metrics.items()]
+    return [{**place, "name": name, "value": value} for name, value in change.finished.metrics.items()]

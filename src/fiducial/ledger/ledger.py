@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from fiducial.core.plan import Instance
 from fiducial.core.states import ACTIVE, FINAL, JobState
@@ -40,6 +40,7 @@ __all__ = [
     "refuse",
     "release_matching",
     "renew",
+    "reopen_groups",
     "set_campaign",
     "stop_agent",
     "write_metrics",
@@ -271,8 +272,10 @@ def _pages(connection: Connection, statement: Any) -> Iterator[Sequence[Any]]:
         yield rows[part : part + BATCH]
 
 
-def _shift(connection: Connection, group: int, deltas: Mapping[str, int]) -> None:
+def _shift(connection: Connection, group: int, deltas: Mapping[str, float], peak: int = 0) -> None:
     moving = {name: groups.c[name] + delta for name, delta in deltas.items() if delta}
+    if peak:
+        moving["max_rss"] = case((groups.c.max_rss < peak, peak), else_=groups.c.max_rss)
     if moving:
         connection.execute(update(groups).where(groups.c.id == group).values(**moving))
 
@@ -332,7 +335,7 @@ def lease(connection: Connection, group_ids: Sequence[int], limit: int, by: Leas
         ],
     )
     for group, count in Counter(job.group for job in taken).items():
-        _shift(connection, group, {"ready": -count, "submitted": count})
+        _shift(connection, group, {"ready": -count, "submitted": count, "attempts": count})
     return [_leased(job) for job in taken]
 
 
@@ -546,16 +549,22 @@ def _artifact_rows(change: Change) -> list[dict[str, Any]]:
 
 
 def _count_states(connection: Connection, changes: Sequence[Change]) -> None:
-    deltas: dict[int, Counter[str]] = {}
+    deltas: dict[int, dict[str, float]] = {}
+    peaks: dict[int, int] = {}
     for change in changes:
-        counter = deltas.setdefault(change.job.group, Counter())
+        counter = deltas.setdefault(change.job.group, defaultdict(int))
         counter[change.job.state.value] -= 1
         counter[change.to.value] += 1
         counter["retrying"] += _retrying(change.to, change.job.attempt) - _retrying(
             change.job.state, change.job.attempt
         )
+        if change.finished is not None:
+            usage = change.finished.usage
+            counter["cpu_s"] += usage.get("cpu_s") or 0.0
+            counter["wall_s"] += usage.get("wall_s") or 0.0
+            peaks[change.job.group] = max(peaks.get(change.job.group, 0), int(usage.get("max_rss") or 0))
     for group, counter in deltas.items():
-        _shift(connection, group, counter)
+        _shift(connection, group, counter, peaks.get(group, 0))
 
 
 def write_metrics(connection: Connection, rows: list[dict[str, Any]]) -> None:
@@ -591,6 +600,11 @@ def set_campaign(connection: Connection, campaign: int, **values: Any) -> None:
 def finish_group(connection: Connection, group: int, now: float) -> None:
     """Note when a group's last job ended."""
     connection.execute(update(groups).where(groups.c.id == group, groups.c.finished.is_(None)).values(finished=now))
+
+
+def reopen_groups(connection: Connection, ids: Iterable[int]) -> None:
+    """Forget when groups ended, because some of their jobs are to be run again."""
+    connection.execute(update(groups).where(groups.c.id.in_(list(ids))).values(finished=None))
 
 
 def order(connection: Connection, ids: Sequence[int], what: str | None) -> int:

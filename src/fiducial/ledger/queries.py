@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select, text
 
 from fiducial.core.errors import NotFoundError
 from fiducial.core.plan import Instance
 from fiducial.core.states import ACTIVE, CampaignState, JobState
-from fiducial.ledger.schema import agents, artifacts, attempts, campaigns, groups, jobs, metrics, transitions
+from fiducial.ledger.schema import TROUBLED, agents, artifacts, attempts, campaigns, groups, jobs, metrics, transitions
 
 __all__ = [
+    "Narrow",
     "active_attempts",
     "agent_rows",
+    "agents_named",
     "artifacts_of",
     "attempts_of",
     "campaign_row",
     "campaign_rows",
     "find_campaign",
+    "group_pages",
     "group_rows",
     "instances_of",
+    "job_keys",
     "job_row",
     "job_rows",
+    "metric_rows",
     "metric_values",
+    "narrowed_rows",
     "orders",
     "pending_artifacts",
     "transitions_of",
@@ -81,18 +88,47 @@ def group_rows(connection: Connection, campaign: int) -> Sequence[RowMapping]:
 
 
 def metric_values(
-    connection: Connection, campaign: int, *, first_iteration: int = 0
+    connection: Connection, campaign: int, *, first_iteration: int = 0, most: int | None = None
 ) -> dict[int, dict[str, dict[str, list[float]]]]:
-    """Metrics of a campaign: iteration -> step -> name -> values of the jobs, in their order."""
+    """Metrics of a campaign: iteration -> step -> name -> values of the jobs, in their order.
+
+    Args:
+        most: leave out groups with more jobs than this, for a look that must stay quick.
+    """
     statement = (
         select(metrics.c.iteration, metrics.c.step, metrics.c.name, metrics.c.value)
         .where(metrics.c.campaign == campaign, metrics.c.iteration >= first_iteration)
         .order_by(metrics.c.iteration, metrics.c.step, metrics.c.job)
     )
+    if most is not None:
+        statement = statement.join(groups, _metrics_of_group()).where(groups.c.total <= most)
     found: dict[int, dict[str, dict[str, list[float]]]] = {}
     for iteration, step, name, value in connection.execute(statement):
         found.setdefault(iteration, {}).setdefault(step, {}).setdefault(name, []).append(value)
     return found
+
+
+def _metrics_of_group() -> Any:
+    return and_(
+        groups.c.campaign == metrics.c.campaign,
+        groups.c.iteration == metrics.c.iteration,
+        groups.c.step == metrics.c.step,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """Which jobs of a campaign are meant; what is empty narrows nothing.
+
+    Args:
+        like: a pattern of SQL's LIKE that the keys must fit, with ``!`` as escape.
+    """
+
+    states: Sequence[str] = ()
+    steps: Sequence[str] = ()
+    iterations: Sequence[int] = ()
+    key: str | None = None
+    like: str | None = None
 
 
 def job_rows(
@@ -106,32 +142,64 @@ def job_rows(
     limit: int | None = None,
 ) -> Sequence[RowMapping]:
     """Jobs of a campaign with what became of their latest attempt."""
+    narrow = Narrow(tuple(states), tuple(steps), () if iteration is None else (iteration,), key)
+    return narrowed_rows(connection, campaign, narrow, limit)
+
+
+def narrowed_rows(
+    connection: Connection, campaign: int, narrow: Narrow, limit: int | None = None
+) -> Sequence[RowMapping]:
+    """Some jobs of a campaign with what became of their latest attempt."""
     latest = and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt)
     columns = [c for c in attempts.c if c.name not in ("job", "number", "state")]
     statement = (
         select(*jobs.c, groups.c.step, groups.c.iteration, groups.c.campaign, *columns)
-        .select_from(groups)
-        .join(jobs, jobs.c.id.between(groups.c.first_job, groups.c.first_job + groups.c.total - 1))
-        .outerjoin(attempts, latest)
-        .where(groups.c.campaign == campaign)
+        .select_from(_meant(narrow).outerjoin(attempts, latest))
+        .where(*_narrowing(campaign, narrow))
         .order_by(groups.c.id, jobs.c.id)
         .limit(limit)
     )
-    return connection.execute(_narrowed(statement, states, steps, iteration, key)).mappings().all()
+    return connection.execute(statement).mappings().all()
 
 
-def _narrowed(
-    statement: Select[Any], states: Iterable[str], steps: Iterable[str], iteration: int | None, key: str | None
-) -> Select[Any]:
-    if states := list(states):
-        statement = statement.where(jobs.c.state.in_(states))
-    if steps := list(steps):
-        statement = statement.where(groups.c.step.in_(steps))
-    if iteration is not None:
-        statement = statement.where(groups.c.iteration == iteration)
-    if key is not None:
-        statement = statement.where(jobs.c.key == key)
-    return statement
+def job_keys(
+    connection: Connection, campaign: int, narrow: Narrow, limit: int | None = None
+) -> Sequence[tuple[int, str, str]]:
+    """Number, key and state of some jobs of a campaign: enough to choose, and small for a million."""
+    statement = (
+        select(jobs.c.id, jobs.c.key, jobs.c.state)
+        .select_from(_meant(narrow))
+        .where(*_narrowing(campaign, narrow))
+        .order_by(groups.c.id, jobs.c.id)
+        .limit(limit)
+    )
+    return [(number, key, state) for number, key, state in connection.execute(statement)]
+
+
+def _troubled_only(narrow: Narrow) -> bool:
+    return bool(narrow.states) and {"failed", "held", "killed"}.issuperset(narrow.states)
+
+
+def _meant(narrow: Narrow) -> Any:
+    """Groups and their jobs: by their consecutive numbers, or through the index where trouble alone is asked for."""
+    if _troubled_only(narrow):
+        return groups.join(jobs, and_(jobs.c.group == groups.c.id, text(f"jobs.{TROUBLED}")))
+    return groups.join(jobs, jobs.c.id.between(groups.c.first_job, groups.c.first_job + groups.c.total - 1))
+
+
+def _narrowing(campaign: int, narrow: Narrow) -> Iterator[Any]:
+    yield groups.c.campaign == campaign
+    if narrow.states:
+        yield jobs.c.state.in_(narrow.states)
+        yield or_(*(groups.c[state] > 0 for state in narrow.states))
+    if narrow.steps:
+        yield groups.c.step.in_(narrow.steps)
+    if narrow.iterations:
+        yield groups.c.iteration.in_(narrow.iterations)
+    if narrow.key is not None:
+        yield jobs.c.key == narrow.key
+    if narrow.like is not None:
+        yield jobs.c.key.like(narrow.like, escape="!")
 
 
 def job_row(connection: Connection, job: int) -> RowMapping:
@@ -219,22 +287,57 @@ def orders(connection: Connection, agent: str) -> Sequence[Any]:
 
 
 def usage(connection: Connection, campaign: int) -> Sequence[RowMapping]:
-    """What each step cost over all its attempts: CPU and wall seconds, peak memory, attempts."""
+    """What each step cost over all its attempts: CPU and wall seconds, peak memory, attempts. From counters."""
     statement = (
         select(
             groups.c.step,
-            func.count().label("attempts"),
-            func.coalesce(func.sum(attempts.c.cpu_s), 0.0).label("cpu_s"),
-            func.coalesce(func.sum(attempts.c.wall_s), 0.0).label("wall_s"),
-            func.max(attempts.c.max_rss).label("max_rss"),
+            func.sum(groups.c.attempts).label("attempts"),
+            func.sum(groups.c.cpu_s).label("cpu_s"),
+            func.sum(groups.c.wall_s).label("wall_s"),
+            func.max(groups.c.max_rss).label("max_rss"),
         )
-        .select_from(groups)
-        .join(attempts, attempts.c.job.between(groups.c.first_job, groups.c.first_job + groups.c.total - 1))
         .where(groups.c.campaign == campaign)
         .group_by(groups.c.step)
         .order_by(func.min(groups.c.id))
     )
     return connection.execute(statement).mappings().all()
+
+
+def group_pages(
+    connection: Connection, first: int, total: int, size: int
+) -> Iterator[tuple[Sequence[RowMapping], dict[str, Sequence[RowMapping]]]]:
+    """The jobs of a group, a page at a time, each with its jobs' attempts, transitions and artifacts by table name."""
+    for start in range(first, first + total, size):
+        last = min(start + size, first + total) - 1
+        page = connection.execute(select(jobs).where(jobs.c.id.between(start, last)).order_by(jobs.c.id))
+        yield (
+            page.mappings().all(),
+            {
+                table.name: connection.execute(
+                    select(table).where(table.c.job.between(start, last)).order_by(table.c.job, *order)
+                )
+                .mappings()
+                .all()
+                for table, order in (
+                    (attempts, (attempts.c.number,)),
+                    (transitions, (transitions.c.id,)),
+                    (artifacts, (artifacts.c.name,)),
+                )
+            },
+        )
+
+
+def metric_rows(connection: Connection, campaign: int) -> Iterator[RowMapping]:
+    """Every metric of a campaign, one at a time."""
+    order = (metrics.c.iteration, metrics.c.step, metrics.c.job, metrics.c.name)
+    statement = select(metrics).where(metrics.c.campaign == campaign).order_by(*order)
+    yield from connection.execute(statement.execution_options(yield_per=5000)).mappings()
+
+
+def agents_named(connection: Connection, ids: Iterable[str]) -> dict[str, RowMapping]:
+    """The agents with these identities."""
+    rows = connection.execute(select(agents).where(agents.c.id.in_(list(ids)))).mappings()
+    return {row["id"]: row for row in rows}
 
 
 def agent_rows(connection: Connection) -> Sequence[RowMapping]:

@@ -27,6 +27,7 @@ from fiducial.core.states import JobState
 
 __all__ = [
     "REVISION",
+    "TROUBLED",
     "agents",
     "artifacts",
     "attempts",
@@ -41,6 +42,9 @@ __all__ = [
 
 #: The migration (ledger/migrations/versions) that these tables are the result of.
 REVISION = "0001"
+
+#: Jobs that a person may have to look at. A query must use this very text to be answered from their index.
+TROUBLED = "state IN ('failed', 'held', 'killed')"
 
 metadata = MetaData()
 
@@ -95,6 +99,11 @@ groups = Table(
     Column("total", Id, nullable=False),
     *(Column(state.value, Id, nullable=False, server_default="0") for state in JobState),
     Column("retrying", Id, nullable=False, server_default="0"),
+    # What all attempts have cost so far, kept here so that asking for it never scans attempts.
+    Column("attempts", Id, nullable=False, server_default="0"),
+    Column("cpu_s", Float, nullable=False, server_default="0"),
+    Column("wall_s", Float, nullable=False, server_default="0"),
+    Column("max_rss", Id, nullable=False, server_default="0"),
     Column("started", Float),
     Column("finished", Float),
     UniqueConstraint("campaign", "step", "iteration", name="groups_once"),
@@ -116,6 +125,7 @@ jobs = Table(
     Column("not_before", Float),
     Column("order", String(4)),
     Index("jobs_ready", "group", "id", sqlite_where=text("state = 'ready'"), postgresql_where=text("state = 'ready'")),
+    Index("jobs_troubled", "group", "id", sqlite_where=text(TROUBLED), postgresql_where=text(TROUBLED)),
     Index("jobs_ordered", "id", sqlite_where=text('"order" IS NOT NULL'), postgresql_where=text('"order" IS NOT NULL')),
 )
 
