@@ -23,6 +23,7 @@ __all__ = [
     "accumulate",
     "checksum",
     "corrections",
+    "fingerprint",
     "format_constants",
     "parse_constants",
     "read_constants",
@@ -126,6 +127,11 @@ def checksum(path: Path) -> str:
         while block := file.read(1 << 20):
             value = zlib.adler32(block, value)
     return f"{value:08x}"
+
+
+def fingerprint(constants: Mapping[str, Iterable[float]]) -> str:
+    """Adler-32 of the constants themselves, however their file is laid out: that of the file that we would write."""
+    return f"{zlib.adler32(format_constants(constants).encode()):08x}"
 
 
 def corrections(detector: Detector, parameters: Mapping[int, float]) -> Constants:

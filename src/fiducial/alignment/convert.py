@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.geometry import Detector, sensor_of_id
-from fiducial.alignment.numbering import hit_labels
 from fiducial.alignment.mille import write_records
 from fiducial.alignment.ntuple import GLOBAL_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, TrackTable
+from fiducial.alignment.numbering import hit_labels
 from fiducial.alignment.reconstruction import determined, normal_equations
 from fiducial.core.errors import DataError
 
@@ -183,7 +183,7 @@ def _first_reason(**failed: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
 
 
 def _passed(reasons: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    return ~np.any(list(reasons.values()), axis=0)
+    return np.asarray(~np.any(list(reasons.values()), axis=0))
 
 
 def _counter(reasons: dict[str, NDArray[np.bool_]]) -> Counter[str]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fiducial.core.errors import UsageError
 
@@ -242,7 +242,7 @@ def _module_centres(detector: Detector, module: Index) -> Array:
     )
 
 
-def _columns(x: Array | float = 0.0, y: Array | float = 0.0, z: Array | float = 0.0) -> Array:
+def _columns(x: ArrayLike = 0.0, y: ArrayLike = 0.0, z: ArrayLike = 0.0) -> Array:
     return np.stack(np.broadcast_arrays(x, y, z), axis=-1).astype(np.float64)
 
 

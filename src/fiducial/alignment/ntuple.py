@@ -10,7 +10,8 @@ Branches with one number for each track (mm, GeV): ``fitParam_x``, ``_y``, ``_ch
 - ``fitParam_align_local_residual_x`` (measured minus fitted), ``_local_measured_x``, ``_local_measured_xe`` (its
   standard deviation), ``fitParam_align_id`` (sensor: station*1000 + layer*100 + module*10 + side).
 
-Files with ``vector<double>`` and with counted arrays are read alike; written are counted arrays.
+Beside the tree, ``constants`` says under which ones the tracks were made (Adler-32), so that a fit does not take
+them for others. Files with ``vector<double>`` and with counted arrays are read alike; written are counted arrays.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = ["HIT_BRANCHES", "SCALAR_BRANCHES", "TrackTable", "read_ntuple", "writ
 Array = NDArray[np.float64]
 
 _PREFIX = "fitParam_align"
+_CONSTANTS = "constants"
 GLOBAL_BRANCHES = tuple(f"{_PREFIX}_global_derivation_y_{axis}" for axis in AXES)
 LOCAL_BRANCHES = tuple(f"{_PREFIX}_local_derivation_x_{axis}" for axis in AXES)
 TRACK_BRANCHES = tuple(f"{_PREFIX}_local_derivation_x_par_{name}" for name in ("x", "y", "theta", "phi", "qop"))
@@ -69,8 +71,14 @@ class TrackTable:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
-def write_ntuple(path: Path, table: TrackTable) -> None:
-    """Write tracks into a new file, which appears when it is complete."""
+def write_ntuple(path: Path, table: TrackTable, constants: str = "") -> None:
+    """Write tracks into a new file, which appears when it is complete.
+
+    Args:
+        path: the file.
+        table: the tracks.
+        constants: fingerprint of those under which they were made.
+    """
     import awkward
     import uproot
 
@@ -81,25 +89,30 @@ def write_ntuple(path: Path, table: TrackTable) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with uproot.recreate(temporary, compression=uproot.ZLIB(1)) as file:
-            file.mktree("tree", {**{name: np.float64 for name in table.scalars}, _PREFIX: lists.type.content})
+            file.mktree("tree", {**dict.fromkeys(table.scalars, np.float64), _PREFIX: lists.type.content})
             file["tree"].extend({**table.scalars, _PREFIX: lists})
+            file[_CONSTANTS] = constants
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def read_ntuple(path: Path, branches: Sequence[str] | None = None, *, block: int = 20_000) -> Iterator[TrackTable]:
+def read_ntuple(
+    path: Path, branches: Sequence[str] | None = None, *, constants: str = "", block: int = 20_000
+) -> Iterator[TrackTable]:
     """Read tracks in blocks.
 
     Args:
         path: the file.
         branches: which ones, by default those that every such file has.
+        constants: fingerprint of those under which the tracks should have been made, if that matters.
         block: at most this many tracks at a time.
 
     Raises:
         NotFoundError: there is no such file.
         DataError: it is empty, no ROOT file, cut, lacks the tree or a branch, has no track, or holds a number that is
-            not finite; the message names the file, the branch and the entry.
+            not finite; the message names the file, the branch and the entry. Or it says of itself that it was made
+            under other constants.
     """
     if not path.is_file():
         raise NotFoundError(f"{path}: no such ntuple")
@@ -107,7 +120,7 @@ def read_ntuple(path: Path, branches: Sequence[str] | None = None, *, block: int
         raise DataError(f"{path}: empty (0 bytes)", hint="did its reconstruction job fail?")
     wanted = [*SCALAR_BRANCHES, *HIT_BRANCHES] if branches is None else list(branches)
     try:
-        yield from _blocks(path, wanted, block)
+        yield from _blocks(path, wanted, constants, block)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # damaged files make uproot raise nearly anything
@@ -115,10 +128,16 @@ def read_ntuple(path: Path, branches: Sequence[str] | None = None, *, block: int
         raise DataError(f"{path}: not a complete ROOT file ({why})", hint="run its reconstruction job again") from error
 
 
-def _blocks(path: Path, branches: list[str], block: int) -> Iterator[TrackTable]:
+def _blocks(path: Path, branches: list[str], constants: str, block: int) -> Iterator[TrackTable]:
     import uproot
 
     with uproot.open(path, handler=uproot.MemmapSource) as file:
+        made_under = str(file[_CONSTANTS]) if _CONSTANTS in file else ""
+        if constants and made_under and constants != made_under:
+            raise DataError(
+                f"{path}: was made under other constants (checksum {made_under}, not {constants})",
+                hint="reconstruct again with the constants that the fit is given",
+            )
         if "tree" not in file:
             raise DataError(f'{path}: has no tree "tree", but {sorted(file.keys(cycle=False)) or "nothing"}')
         tree = file["tree"]

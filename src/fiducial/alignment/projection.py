@@ -2,10 +2,10 @@
 
 Truth and constants cannot be compared number by number: the truth displaces parts that no label can move, and the
 data say nothing of motions that change no residual (the whole tracker shifted or turned, heights that grow like the
-bending of a track). So the truth is seen through the fit itself. Each measured residual is replaced by the one that the
-difference between truth and present constants causes, without any measurement error, and the same fit with the same
-hits, constraints and presigmas is done with it. What it finds is the part of the truth that the labels can represent, in
-the gauge of the fit; the difference to the fit of the data is caused by measurement errors alone.
+bending of a track). So the truth is seen through the fit itself. Each measured residual is replaced by the one that
+the difference between truth and present constants causes, without any measurement error, and the same fit with the
+same hits, constraints and presigmas is done with it. What it finds is the part of the truth that the labels can
+represent, in the gauge of the fit; the difference to the fit of the data is caused by measurement errors alone.
 """
 
 from __future__ import annotations

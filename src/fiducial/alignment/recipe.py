@@ -8,6 +8,8 @@ One fit determines everything at once: all layers but the reference layers, all 
   layer's own y and rz.
 - No layer's x is fitted: it is the same as moving all its sides against each other, which the fit is free to do.
   In the reference layers that pattern adds up to zero too; else the tracker could slide and shear along x.
+- Heights that grow along the beam like the bending of a track look like another momentum, and so do tilts that do.
+  What the momenta can absorb of the layers' y, rx and ry is held at zero; free, it would drift without end.
 
 Each parameter has a presigma, which damps its step in one fit, but does not bias the result of an iteration of fits.
 """
@@ -18,9 +20,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fiducial.alignment.constants import replace_text
 from fiducial.alignment.geometry import Detector
-from fiducial.alignment.numbering import all_labels, describe, module_label, side_label
+from fiducial.alignment.numbering import all_labels, describe, layer_label, module_label, side_label
+from fiducial.alignment.trajectory import bending
 
 __all__ = ["FILES", "Recipe", "write_steering"]
 
@@ -47,6 +52,7 @@ class Recipe:
         iterations: steps of one fit at most.
         limit: expected decrease of chi2 that ends them.
         stereo_constraints: whether the reference layers' x is held.
+        bending_constraints: constants of layers of which the part that momenta can absorb is held.
     """
 
     shift_presigma: float = 0.05
@@ -58,6 +64,7 @@ class Recipe:
     iterations: int = 3
     limit: float = 0.001
     stereo_constraints: bool = True
+    bending_constraints: tuple[str, ...] = ("y", "rx", "ry")
 
     def presigma(self, label: int) -> float:
         """Presigma of a parameter; -1 for one that is held where it is."""
@@ -109,8 +116,26 @@ def _constraints(detector: Detector, stations: range, recipe: Recipe) -> str:
         if recipe.stereo_constraints and layer in recipe.reference_layers:
             pattern = ((side_label(*layer, m, d), detector.module_sign[m] * (2 * d - 1)) for m, d in sides)
             lines += _constraint(f"x of layer {layer}", pattern)
+    shape = _bending_shape(detector, stations, recipe)
+    for axis in recipe.bending_constraints:
+        terms = ((layer_label(*layer, axis), factor) for layer, factor in shape.items())
+        lines += _constraint(f"bending of the layers' {axis}", terms)
     return "\n".join(lines) + "\n"
 
 
-def _constraint(title: str, terms: Iterable[tuple[int, int]]) -> list[str]:
-    return [f"* {title}", "Constraint 0.0", *(f"{label:<6d} {factor}" for label, factor in terms)]
+def _constraint(title: str, terms: Iterable[tuple[int, float]]) -> list[str]:
+    return [f"* {title}", "Constraint 0.0", *(f"{label:<6d} {factor:.9g}" for label, factor in terms)]
+
+
+def _bending_shape(detector: Detector, stations: range, recipe: Recipe) -> dict[tuple[int, int], float]:
+    """How far a bent track is from the line through the reference layers, at each layer; the largest is 1."""
+    layers = [(s, c) for s in stations for c in range(detector.shape[1])]
+    z = np.array([detector.station_z[s] + detector.layer_z[c] for s, c in layers])
+    height = bending(detector, z)[0]
+    first, last = (layers.index(layer) for layer in recipe.reference_layers)
+    slope = (height[last] - height[first]) / (z[last] - z[first])
+    shape = height - height[first] - slope * (z - z[first])
+    shape[[first, last]] = 0.0
+    return {
+        layer: factor for layer, factor in zip(layers, (shape / np.abs(shape).max()).tolist(), strict=True) if factor
+    }

@@ -96,7 +96,7 @@ def read_hits(detector: Detector, raw: RawData, stations: range) -> Hits:
     """Turn strips of the given stations into measured coordinates."""
     event = np.repeat(np.arange(len(raw.counts)), raw.counts)
     station = raw.sensor // np.prod(detector.shape[1:])
-    measured = (raw.strip + 0.5 - detector.strips / 2) * detector.pitch
+    measured = np.asarray((raw.strip + 0.5 - detector.strips / 2) * detector.pitch, dtype=np.float64)
     taken = (station >= stations.start) & (station < stations.stop)
     return Hits(event, raw.sensor, measured).keep(taken)
 
@@ -208,7 +208,7 @@ def tabulate(detector: Detector, placement: Placement, state: Array, hits: Hits)
         "fitParam_align_id": sensor_ids(detector)[hits.sensor].astype(np.float64),
     }
     counts = np.bincount(hits.track, minlength=len(state))
-    chi2 = np.bincount(hits.track, (residual / detector.resolution) ** 2, len(state))
+    chi2: Array = np.bincount(hits.track, (residual / detector.resolution) ** 2, len(state)).astype(np.float64)
     return TrackTable(_summary(state, chi2, counts), counts, columns)
 
 

@@ -16,6 +16,7 @@ from fiducial.alignment.constants import (
     accumulate,
     checksum,
     corrections,
+    fingerprint,
     format_constants,
     read_constants,
     replace_text,
@@ -30,7 +31,7 @@ from fiducial.alignment.summary import Gathered, Setup, metrics, summarize
 from fiducial.core.errors import DataError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from fiducial.alignment.fit import FitResult
+    from fiducial.alignment.result import FitResult
 
 __all__ = ["Outputs", "find_ntuples", "solve"]
 
@@ -96,7 +97,7 @@ def solve(
     before = read_constants(constants)
     with ExitStack() as stack:
         study = _study(truth, setup, stack)
-        gathered = _convert(ntuples, place(setup.detector, before), outputs.folder, setup, study)
+        gathered = _convert(ntuples, before, outputs.folder, setup, study)
         result = _fit(outputs.folder, setup)
         expected = _fit(study.folder, setup) if study else None
     result.write(outputs.folder)
@@ -133,14 +134,15 @@ def _study(truth: Path | None, setup: Setup, stack: ExitStack) -> _Study | None:
     return _Study(place(setup.detector, read_truth(truth)), Path(folder))
 
 
-def _convert(ntuples: Sequence[Path], present: Placement, folder: Path, setup: Setup, study: _Study | None) -> Gathered:
+def _convert(ntuples: Sequence[Path], before: Constants, folder: Path, setup: Setup, study: _Study | None) -> Gathered:
     """Write the records of all ntuples; those of the study get the residuals that the truth would cause."""
     gathered = Gathered(setup.detector)
+    present = place(setup.detector, before)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fiducial-mille-"))) / "block.bin"
         records = stack.enter_context((folder / BINARY).open("wb"))
         others = stack.enter_context((study.folder / BINARY).open("wb")) if study else None
-        for path, table in _tables(ntuples):
+        for path, table in _tables(ntuples, before):
             chosen = _choose(path, table, setup)
             _gather(gathered, table, chosen)
             append_records(records, scratch, table, chosen, setup.parameters, table.hits[_RESIDUAL])
@@ -153,9 +155,9 @@ def _convert(ntuples: Sequence[Path], present: Placement, folder: Path, setup: S
     return gathered
 
 
-def _tables(ntuples: Sequence[Path]) -> Iterator[tuple[Path, TrackTable]]:
+def _tables(ntuples: Sequence[Path], constants: Constants) -> Iterator[tuple[Path, TrackTable]]:
     for path in ntuples:
-        for table in read_ntuple(path, BRANCHES):
+        for table in read_ntuple(path, BRANCHES, constants=fingerprint(constants)):
             yield path, table
 
 

@@ -7,9 +7,9 @@ The summary (``summary.json``)::
     inputs               ntuples that were read
     constants            {"before": {"path", "adler32"}, "after": {...}}
     tracks, hits         {"read", "used", "dropped": {reason: number}}
-    residuals            of the constants before: {"hits", "width_um", "mean_um", "layers": [{"layer", "hits", "width_um",
-                         "mean_um"}], "histogram": {"edges_um", "counts", "outside"}}; over all hits of the tracks that
-                         passed the cuts on tracks, hits with large residuals among them; widths are about zero
+    residuals            of the constants before: {"hits", "width_um", "mean_um", "layers": [{"layer", "hits",
+                         "width_um", "mean_um"}], "histogram": {"edges_um", "counts", "outside"}}; over all hits of the
+                         tracks that passed the cuts on tracks, also those with large residuals; widths are about zero
     track_chi2_ndf       of the same tracks, with the constants before
     fit                  {"verdict", "message", "loops", "chi2", "ndf", "chi2_ndf", "rejects": {reason: number}}
     convergence          {"max_shift_over_error", "label", "determined", "weak": [label], "fixed", "definition"}
@@ -37,7 +37,7 @@ from fiducial.alignment.recipe import Recipe
 from fiducial.alignment.residuals import Residuals
 
 if TYPE_CHECKING:
-    from fiducial.alignment.fit import FitResult
+    from fiducial.alignment.result import FitResult
 
 __all__ = ["Gathered", "Setup", "metrics", "summarize"]
 

@@ -46,6 +46,20 @@ def simulate(
 
 
 @app.command()
+def truth(
+    output: Annotated[Path, typer.Argument(help="File to write, e.g. truth.json.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the misalignment.")] = 1,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Everything is at its nominal place.")] = False,
+) -> None:
+    """Write where a simulated tracker really is, without any muons."""
+    from fiducial.alignment.geometry import FASER
+    from fiducial.alignment.simulation import Misalignment, misalign, write_truth
+
+    misalignment = Misalignment().scaled(0.0 if aligned else 1.0)
+    write_truth(output, misalign(FASER, misalignment, seed), seed=seed, misalignment=misalignment)
+
+
+@app.command()
 def reconstruct(
     raw: Annotated[Path, typer.Argument(help="Raw file.")],
     constants: Constants,
@@ -54,7 +68,7 @@ def reconstruct(
     json_: Json = False,
 ) -> None:
     """Fit the tracks of a raw file and write what an alignment needs to know of them."""
-    from fiducial.alignment.constants import read_constants
+    from fiducial.alignment.constants import fingerprint, read_constants
     from fiducial.alignment.geometry import FASER, sensor_ids
     from fiducial.alignment.ntuple import write_ntuple
     from fiducial.alignment.raw import read_raw
@@ -62,8 +76,9 @@ def reconstruct(
 
     output.unlink(missing_ok=True)
     data = read_raw(raw, len(sensor_ids(FASER)), FASER.strips)
-    table, lost = reconstruct(FASER, data, read_constants(constants), stations)
-    write_ntuple(output, table)
+    known = read_constants(constants)
+    table, lost = reconstruct(FASER, data, known, stations)
+    write_ntuple(output, table, fingerprint(known))
     found = {"events": len(data.counts), "tracks": len(table.counts), "hits": int(table.counts.sum())}
     show({"output": str(output), **found, **{f"events_lost_{reason}": n for reason, n in lost.items()}}, json_)
 
