@@ -48,7 +48,7 @@ def run(
 
         print_json(outcome)
     else:
-        _tell(outcome)
+        tell(outcome)
     raise typer.Exit(exit_code(outcome))
 
 
@@ -76,14 +76,19 @@ def execute(
     until_step: str | None = None,
     update: bool = False,
     show: bool = True,
+    ledger_of: Path | None = None,
 ) -> dict[str, Any]:
-    """Create or take up the campaign and run it with progress; the outcome as ``--json`` prints it."""
+    """Create or take up the campaign and run it with progress; the outcome as ``--json`` prints it.
+
+    Args:
+        ledger_of: the folder whose settings and ledger are used; the working folder by default.
+    """
     from fiducial import settings
     from fiducial.engine import supervisor
     from fiducial.engine.scheduler import Scheduler
     from fiducial.ledger.database import Database
 
-    chosen = settings.load()
+    chosen = settings.load(ledger_of)
     scheduler = Scheduler(Database(chosen.ledger_url))
     campaign = supervisor.update(scheduler, prepared) if update else supervisor.create(scheduler, prepared)
     return carry(scheduler, campaign, chosen, workers=workers, memory=memory, until_step=until_step, show=show)
@@ -151,7 +156,8 @@ def _dry_run(source: WorkflowFile, prepared: Prepared, json_: bool) -> None:
     typer.echo("dry run: nothing was written")
 
 
-def _tell(outcome: dict[str, Any]) -> None:
+def tell(outcome: dict[str, Any]) -> None:
+    """Say how a campaign ended, and what to do about it."""
     name = outcome["name"]
     if outcome["interrupted"]:
         typer.echo(f"stopped; the same command goes on with campaign {name}", err=True)

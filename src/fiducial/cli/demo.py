@@ -1,0 +1,121 @@
+"""``fiducial demo``: align a simulated tracker, from raw files to constants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fiducial.cli.lazy import subject_app
+
+app = subject_app()
+
+
+@app.command()
+def demo(
+    stations: Annotated[int, typer.Option(min=3, max=4, help="3, or 4 with the interface tracker in front.")] = 3,
+    files: Annotated[int, typer.Option(min=1, help="Raw files.")] = 10,
+    events: Annotated[int, typer.Option(min=100, help="Muons in each file.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the misalignment and the muons.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", min=1, help="Jobs at a time; default: cores.")
+    ] = None,
+    directory: Annotated[Path, typer.Option("--dir", help="Folder to work in.")] = Path("demo"),
+    json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Align a simulated tracker of FASER's shape: raw files, reconstruction, Millepede fit, until nothing moves.
+
+    The same command goes on where an earlier one stopped; another --dir begins anew.
+    """
+    from fiducial.cli.run import execute, exit_code
+    from fiducial.core.workflowfile import load, resolved
+    from fiducial.engine.supervisor import prepare
+
+    _need_alignment()
+    directory = directory.absolute()
+    workflow_file = _write_workflow(directory)
+    source = load(workflow_file)
+    variables = {"stations": stations, "files": f"450-{450 + files}", "events": events, "seed": seed}
+    prepared = prepare(resolved(source), variables, workflow_folder=source.folder, base=directory)
+    outcome = execute(prepared, workers=workers, show=not json_, ledger_of=directory)
+    found = summary(outcome, prepared.folder)
+    if json_:
+        from fiducial.cli.output import print_json
+
+        print_json(found)
+    else:
+        _tell(found, outcome, workflow_file)
+    raise typer.Exit(exit_code(outcome) or (0 if found["converged"] else 1))
+
+
+def _need_alignment() -> None:
+    """Say before any work which extra is missing, not in the log of the first job."""
+    import importlib.util
+
+    for module in ("numpy", "scipy", "numba", "uproot", "awkward", "matplotlib"):
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"the demo needs {module}", name=module)
+
+
+def _write_workflow(directory: Path) -> Path:
+    """Lay the workflow file into the folder, for people to read and change; one that is there is kept."""
+    from importlib.resources import files
+
+    target = directory / "align.toml"
+    if not target.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        text = (files("fiducial.alignment") / "workflows" / "align.toml").read_text("utf-8")
+        temporary = target.with_suffix(".new")
+        temporary.write_text(text, "utf-8")
+        temporary.replace(target)
+    return target
+
+
+def summary(outcome: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the demo found, as ``--json`` prints it; lists have one entry an iteration."""
+    report = folder / "report.html"
+    pull_mean, pull_width = (_series(outcome, name) for name in ("pull_mean", "pull_width"))
+    return {
+        "converged": bool(outcome["converged"]) and outcome["state"] == "done",
+        "iterations": outcome["iteration"],
+        "jobs": outcome["counts"]["done"],
+        "chi2_ndf": _series(outcome, "chi2_ndf"),
+        "max_shift_over_error": _series(outcome, "max_shift_over_error"),
+        "pull_mean": pull_mean[-1] if pull_mean else None,
+        "pull_width": pull_width[-1] if pull_width else None,
+        "residual_width_um": _series(outcome, "residual_width_um"),
+        "report": str(report) if report.exists() else None,
+    }
+
+
+def _series(outcome: dict[str, Any], metric: str) -> list[float]:
+    """A metric of the fit, over the iterations."""
+    fits = [steps["millepede"] for _, steps in sorted(outcome["metrics"].items()) if "millepede" in steps]
+    return [fit[metric][0] for fit in fits if metric in fit]
+
+
+def _tell(found: dict[str, Any], outcome: dict[str, Any], workflow_file: Path) -> None:
+    from fiducial.cli.output import print_table, span
+
+    headings = ("iteration", "residual width [um]", "chi2/ndf", "largest shift/error")
+    columns = (found["residual_width_um"], found["chi2_ndf"], found["max_shift_over_error"])
+    rows = [(number, *map(_short, values)) for number, values in enumerate(zip(*columns, strict=True), 1)]
+    print_table(headings, rows)
+    typer.echo("")
+    if outcome["state"] == "failed":
+        from fiducial.cli.run import tell
+
+        tell(outcome)
+        return
+    took = span((outcome["finished"] or 0) - outcome["created"]) if outcome["finished"] else "?"
+    verdict = "aligned" if found["converged"] else "NOT converged"
+    typer.echo(f"{verdict} after {found['iterations']} iterations, {found['jobs']} jobs, {took}")
+    if found["pull_mean"] is not None:
+        typer.echo(f"pulls against the truth: mean {found['pull_mean']:+.2f}, width {found['pull_width']:.2f}")
+    typer.echo(f"report:   {found['report']}")
+    typer.echo(f"workflow: {workflow_file}")
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
