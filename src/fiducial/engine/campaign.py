@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping
 
 from fiducial.core.jobspec import EVERY, LAST, Artifact, StepRenderer
-from fiducial.core.plan import SINGLE, campaign_scope
+from fiducial.core.plan import campaign_scope
 from fiducial.core.variables import Scope
 from fiducial.core.workflow import Workflow
 from fiducial.core.workflowfile import parse_json
@@ -67,13 +67,15 @@ class LedgerFiles:
 
     Args:
         groups: all groups of the campaign.
-        places: ordinal numbers in their group of the jobs that are rendered, by key.
+
+    Attributes:
+        place: ordinal number in its group of the job that is rendered; a matching parent has the same.
     """
 
-    def __init__(self, connection: Connection, groups: Sequence[RowMapping], places: Mapping[str, int]) -> None:
+    def __init__(self, connection: Connection, groups: Sequence[RowMapping]) -> None:
+        self.place = 0
         self._connection = connection
         self._groups = groups
-        self._places = places
         self._known: dict[tuple[int, str], Sequence[Artifact]] = {}
 
     def artifacts(self, step: str, iteration: int, output: str, key: str | None) -> Sequence[Artifact]:
@@ -88,9 +90,8 @@ class LedgerFiles:
 
     def _of_group(self, group: RowMapping, output: str, key: str | None) -> Sequence[Artifact]:
         first = int(group["first_job"])
-        if key is not None and key != SINGLE:
-            place = first + self._places[key]
-            return self._read(place, place, output)
+        if key is not None and group["total"] > 1:
+            return self._read(first + self.place, first + self.place, output)
         wanted = (group["id"], output)
         if wanted not in self._known:
             self._known[wanted] = self._read(first, first + group["total"] - 1, output)

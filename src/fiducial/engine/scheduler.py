@@ -97,12 +97,12 @@ class Scheduler:
         self, connection: Connection, campaign: Campaign, groups: Sequence[RowMapping], taken: list[Job], by: Lease
     ) -> list[dict[str, Any]]:
         by_id = {g["id"]: g for g in groups}
-        places = {job.key: job.id - by_id[job.group]["first_job"] for job in taken}
-        files = LedgerFiles(connection, groups, places)
+        files = LedgerFiles(connection, groups)
         specs: list[dict[str, Any]] = []
         failed: list[Change] = []
         for job in taken:
             group = by_id[job.group]
+            files.place = job.id - group["first_job"]
             facts = JobFacts(
                 job.id, job.attempt, group["step"], group["iteration"], job.key, job.values, job.memory, job.walltime
             )

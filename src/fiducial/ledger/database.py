@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from fiducial.core.errors import ConfigurationError, LedgerError
+from fiducial.core.errors import ConfigurationError, LedgerError, NotFoundError
 from fiducial.ledger import schema
 
 __all__ = ["Database", "filesystem_of"]
@@ -50,6 +50,7 @@ class Database:
 
     Raises:
         LedgerError: newer, damaged, locked, or on a network file system.
+        NotFoundError: it is not there and shall not be made.
         ConfigurationError: not a database URL.
     """
 
@@ -84,7 +85,10 @@ class Database:
         if path.exists():
             return
         if not create:
-            raise LedgerError(f"there is no ledger at {path}", hint="fiducial run makes one; or set FIDUCIAL_LEDGER")
+            raise NotFoundError(
+                f"there is no ledger at {path}",
+                hint="fiducial run makes one; go to its folder, or set FIDUCIAL_LEDGER",
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

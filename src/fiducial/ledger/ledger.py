@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 
 from fiducial.core.plan import Instance
 from fiducial.core.states import ACTIVE, FINAL, JobState
+from fiducial.ledger.bulk import execute_many
 from fiducial.ledger.records import Change, Finished, Job, Lease
 from fiducial.ledger.schema import agents, artifacts, attempts, campaigns, groups, jobs, ledger, metrics, transitions
 
@@ -48,6 +49,12 @@ __all__ = [
 ]
 
 BATCH = 10_000
+
+_INSERT_JOBS = insert(jobs)
+_INSERT_ATTEMPTS = insert(attempts)
+_INSERT_TRANSITIONS = insert(transitions)
+_INSERT_ARTIFACTS = insert(artifacts)
+_INSERT_METRICS = insert(metrics)
 
 
 _JOB_COLUMNS = (
@@ -110,7 +117,7 @@ def insert_group(
     group = int(key[0])
     total = 0
     for rows in _batches(_job_rows(group, first, missing, made), BATCH):
-        connection.execute(insert(jobs), rows)
+        execute_many(connection, _INSERT_JOBS, rows)
         total += len(rows)
     _take_ids(connection, total)
     connection.execute(update(groups).where(groups.c.id == group).values(total=total, waiting=total))
@@ -188,8 +195,9 @@ def change_all(
         here = (inside, jobs.c.state == state.value)
         row = (jobs.c.id, jobs.c.attempt)
         for batch in _pages(connection, select(*row).where(*here)):
-            connection.execute(
-                insert(transitions),
+            execute_many(
+                connection,
+                _INSERT_TRANSITIONS,
                 [{"job": j, "attempt": a, "state": to.value, "at": now, "who": who, "why": why} for j, a in batch],
             )
         retrying = connection.execute(select(func.count()).where(*here, jobs.c.attempt > 0)).scalar_one()
@@ -208,12 +216,20 @@ def _pages(connection: Connection, statement: Any) -> Iterator[Sequence[Any]]:
         yield rows[part : part + BATCH]
 
 
+_COUNTERS = (*(state.value for state in JobState), "retrying", "attempts", "cpu_s", "wall_s")
+_SHIFT = (
+    update(groups)
+    .where(groups.c.id == bindparam("g"))
+    .values(
+        {name: groups.c[name] + bindparam(f"d_{name}") for name in _COUNTERS}
+        | {"max_rss": case((groups.c.max_rss < bindparam("peak"), bindparam("peak")), else_=groups.c.max_rss)}
+    )
+)
+
+
 def _shift(connection: Connection, group: int, deltas: Mapping[str, float], peak: int = 0) -> None:
-    moving = {name: groups.c[name] + delta for name, delta in deltas.items() if delta}
-    if peak:
-        moving["max_rss"] = case((groups.c.max_rss < peak, peak), else_=groups.c.max_rss)
-    if moving:
-        connection.execute(update(groups).where(groups.c.id == group).values(**moving))
+    moved = {f"d_{name}": deltas.get(name, 0) for name in _COUNTERS}
+    connection.execute(_SHIFT, {"g": group, "peak": peak, **moved})
 
 
 # ---------------------------------------------------------------- leases
@@ -248,8 +264,9 @@ def lease(connection: Connection, group_ids: Sequence[int], limit: int, by: Leas
         return []
     connection.execute(_TAKE, {"ids": [job.id for job in taken]})
     until = now + by.seconds
-    connection.execute(
-        insert(attempts),
+    execute_many(
+        connection,
+        _INSERT_ATTEMPTS,
         [
             {
                 "job": job.id,
@@ -263,10 +280,11 @@ def lease(connection: Connection, group_ids: Sequence[int], limit: int, by: Leas
             for job in taken
         ],
     )
-    connection.execute(
-        insert(transitions),
+    execute_many(
+        connection,
+        _INSERT_TRANSITIONS,
         [
-            {"job": job.id, "attempt": job.attempt + 1, "state": "submitted", "at": now, "who": by.agent}
+            {"job": job.id, "attempt": job.attempt + 1, "state": "submitted", "at": now, "who": by.agent, "why": None}
             for job in taken
         ],
     )
@@ -328,21 +346,16 @@ def apply(connection: Connection, changes: Sequence[Change]) -> None:
         return
     _update_jobs(connection, changes)
     _update_attempts(connection, changes)
-    _write(connection, transitions, _transition_rows(changes))
+    execute_many(connection, _INSERT_TRANSITIONS, _transition_rows(changes))
     ended = [change for change in changes if change.to is JobState.DONE and change.finished]
-    _write(connection, artifacts, [row for change in ended for row in _artifact_rows(change)])
+    execute_many(connection, _INSERT_ARTIFACTS, [row for change in ended for row in _artifact_rows(change)])
     _count_states(connection, changes)
 
 
 def refuse(connection: Connection, job: int, attempt: int, who: str, why: str, now: float) -> None:
     """Keep a note that a report about a stale attempt was refused."""
     row = {"job": job, "attempt": attempt, "state": "refused", "at": now, "who": who, "why": why}
-    connection.execute(insert(transitions), [row])
-
-
-def _write(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(insert(table), rows)
+    execute_many(connection, _INSERT_TRANSITIONS, [row])
 
 
 _SET_STATE = update(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True))).values(state=bindparam("to"))
@@ -384,8 +397,7 @@ def _update_jobs(connection: Connection, changes: Sequence[Change]) -> None:
     for to, ids in plain.items():
         for part in range(0, len(ids), BATCH):
             connection.execute(_SET_STATE, {"ids": ids[part : part + BATCH], "to": to})
-    if special:
-        connection.execute(_SET_RETRY, special)
+    execute_many(connection, _SET_RETRY, special)
 
 
 _SET_STARTED = (
@@ -425,11 +437,9 @@ def _update_attempts(connection: Connection, changes: Sequence[Change]) -> None:
         for c in changes
         if c.finished is None and c.to is JobState.RUNNING
     ]
-    if started:
-        connection.execute(_SET_STARTED, started)
+    execute_many(connection, _SET_STARTED, started)
     finished = [_finished_row(change, change.finished) for change in changes if change.finished is not None]
-    if finished:
-        connection.execute(_SET_FINISHED, finished)
+    execute_many(connection, _SET_FINISHED, finished)
 
 
 def _finished_row(change: Change, end: Finished) -> dict[str, Any]:
@@ -505,7 +515,7 @@ def _count_states(connection: Connection, changes: Sequence[Change]) -> None:
 
 def write_metrics(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Store metrics of jobs: rows of campaign, iteration, step, job, name, value."""
-    _write(connection, metrics, rows)
+    execute_many(connection, _INSERT_METRICS, rows)
 
 
 _FORGET_METRICS = delete(metrics).where(
@@ -521,8 +531,7 @@ def forget(connection: Connection, campaign: int, group: Any, ids: Sequence[int]
     for part in range(0, len(ids), BATCH):
         connection.execute(delete(artifacts).where(artifacts.c.job.in_(ids[part : part + BATCH])))
     keys = [{"c": campaign, "i": group.iteration, "s": group.step, "j": job} for job in ids]
-    if keys:
-        connection.execute(_FORGET_METRICS, keys)
+    execute_many(connection, _FORGET_METRICS, keys)
 
 
 # ---------------------------------------------------------------- campaigns, agents, orders

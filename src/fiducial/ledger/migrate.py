@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +38,10 @@ def upgrade(database: Database, revision: str | None) -> None:
             hint="pip install --upgrade fiducial",
         )
     if database.sqlite:
+        from fiducial.ledger.upkeep import copy_file
+
         path = Path(database.where)
-        shutil.copy2(path, path.with_name(f"{path.name}.before-upgrade-from-{revision}"))
+        copy_file(path, path.with_name(f"{path.name}.before-upgrade-from-{revision}"))
     with database.write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
