@@ -53,11 +53,16 @@ def state_of(directory: Path) -> AttemptState:
         return "revoked"
     if not directory.is_dir() or not any(directory.iterdir()):
         return "absent"
-    if _is_locked(directory):
+    if _has_runner(directory):
         return "alive"
     if read_result(directory) is not None:  # written between the first look and the lock's end
         return "finished"
     return "orphan" if _is_locked(directory / "log.txt") else "dead"
+
+
+def _has_runner(directory: Path) -> bool:
+    lock = directory / runner.LOCK_FILE
+    return _is_locked(lock if lock.exists() else directory)
 
 
 def _is_locked(path: Path) -> bool:
@@ -90,7 +95,7 @@ def runner_pid(directory: Path) -> int | None:
         about = json.loads((directory / "runner.json").read_bytes())
     except (OSError, ValueError):
         return None
-    same = about.get("host") == os.uname().nodename and _is_locked(directory)
+    same = about.get("host") == os.uname().nodename and _has_runner(directory)
     return int(about["pid"]) if same else None
 
 

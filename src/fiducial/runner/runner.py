@@ -84,6 +84,9 @@ MESSAGE_LIMIT = 100000
 #: Jobs that end sooner than this are not announced as started: it would double the messages of short jobs.
 ANNOUNCE_AFTER = 0.2
 
+#: What is locked in place of the attempt's directory where directories cannot be.
+LOCK_FILE = "lock"
+
 _PR_SET_CHILD_SUBREAPER = 36
 _CHILDREN = "/proc/%d/task/%d/children"
 _MARK = b"FIDUCIAL_DIRECTORY="
@@ -135,8 +138,11 @@ class Claim:
         self._lock = lock
 
     def note(self, text: str) -> None:
-        """Leave a line of the runner's own in the log."""
-        os.write(self.log, ("fiducial: %s\n" % text).encode("utf-8", "surrogateescape"))
+        """Leave a line of the runner's own in the log, if it has room for one."""
+        try:
+            os.write(self.log, ("fiducial: %s\n" % text).encode("utf-8", "surrogateescape"))
+        except OSError:
+            pass
 
     def release(self) -> None:
         """Let go of both locks; the log's lives on in what the payload may have left."""
@@ -162,22 +168,33 @@ def _make_beside(directory: str) -> str:
     return path
 
 
-def _lock(descriptor: int) -> None:
-    """Lock what nobody else can have locked; the rename alone decides where a file system has no such locks."""
+def _lock(descriptor: int) -> bool:
+    """Lock what nobody else can have locked; false where the file system has no such locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _FOREIGN:
             raise
+        return False
+    return True
 
 
-def _take_name(temporary: str, directory: str, content: str) -> bool:
+def _lock_directory(path: str) -> int:
+    """A lock on the directory; NFS has locks on files only, so that there it is on a file in it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    if not _lock(descriptor):
+        os.close(descriptor)
+        descriptor = os.open(path + "/" + LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        _lock(descriptor)  # without any locks, the rename alone decides, and nobody can tell later who lives
+    return descriptor
+
+
+def _take_name(temporary: str, directory: str) -> bool:
     """Rename onto ``directory``, which works only as long as it is not there or empty."""
     try:
         os.rename(temporary, directory)
     except OSError as error:
-        os.unlink(content)
-        os.rmdir(temporary)
+        remove_tree(temporary)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return False
         raise
@@ -187,14 +204,11 @@ def _take_name(temporary: str, directory: str, content: str) -> bool:
 def claim(directory: str) -> "Claim":
     """Make ``directory`` ours, or raise ``Refused`` if it is anybody else's."""
     temporary = _make_beside(directory)
-    log_path = temporary + "/log.txt"
-    log = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    lock = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
-    mine = Claim(directory, log, lock)
+    log = os.open(temporary + "/log.txt", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    _lock(log)
+    mine = Claim(directory, log, _lock_directory(temporary))
     try:
-        _lock(log)
-        _lock(lock)
-        if not _take_name(temporary, directory, log_path):
+        if not _take_name(temporary, directory):
             raise Refused("%s belongs to another runner or was revoked" % directory)
     except BaseException:
         mine.release()
@@ -207,9 +221,8 @@ def revoke(directory: str) -> bool:
     if os.path.exists(directory + "/revoked"):
         return True
     temporary = _make_beside(directory)
-    mark = temporary + "/revoked"
-    os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o666))
-    return _take_name(temporary, directory, mark) or os.path.exists(directory + "/revoked")
+    os.close(os.open(temporary + "/revoked", os.O_WRONLY | os.O_CREAT, 0o666))
+    return _take_name(temporary, directory) or os.path.exists(directory + "/revoked")
 
 
 # --------------------------------------------------------------------------------------------------- processes
@@ -289,6 +302,21 @@ def signal_all(pids: "list[int]", number: int) -> None:
             pass
 
 
+def out_of_memory_kills() -> int:
+    """How often the kernel has killed for want of memory: in our cgroup if that says so, or else on the machine."""
+    paths = []
+    for line in _read("/proc/self/cgroup").decode("utf-8", "surrogateescape").splitlines():
+        controllers, path = line.split(":", 2)[1:]
+        if controllers in ("", "memory"):
+            name = "memory.oom_control" if controllers else "memory.events"
+            paths.append(os.path.join("/sys/fs/cgroup", controllers, path.lstrip("/"), name))
+    for path in [*paths, "/proc/vmstat"]:
+        for item in _read(path).splitlines():
+            if item.startswith(b"oom_kill "):
+                return int(item.split()[1])
+    return 0
+
+
 def _find(command: str, path: str) -> str:
     """Where a command lies, by the payload's PATH and not by ours."""
     if "/" in command:
@@ -342,6 +370,7 @@ class Desk:
         self.leaving = False  # whether no other job shall follow
         self.subreaper = become_subreaper()
         self.environment = dict(os.environ)
+        self._kills = out_of_memory_kills()
         self.scratches = Scratches(recycling=False)
         self._bell, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(ring)
@@ -368,6 +397,11 @@ class Desk:
 
     def announce(self, spec: "dict[str, Any]") -> None:
         """Tell that the payload runs."""
+
+    def starved(self) -> bool:
+        """Whether the kernel has killed for want of memory since this was last asked."""
+        before, self._kills = self._kills, out_of_memory_kills()
+        return self._kills > before
 
 
 class Scratches:
@@ -866,7 +900,7 @@ class Job:
             self._record(tree.status)
             raise verdict
         if not tree.reap():
-            self._held.note("%d processes that the payload left behind were killed" % tree.kill())
+            self._held.note("processes that the payload left behind were killed: %d" % tree.kill())
         return tree.status or 0
 
     def _follow(self, tree: "Tree") -> "Verdict | None":
@@ -906,6 +940,8 @@ class Job:
 
     def _judge(self, status: int) -> None:
         self._record(status)
+        if self.signal == signal.SIGKILL and self._desk.starved():
+            raise Verdict("killed", "memory", "the payload was killed by the kernel, which had run out of memory")
         if self.signal is not None:
             raise failed("signal", "the payload was ended by %s" % _signal_name(self.signal))
         if self.exit_code:
@@ -984,6 +1020,8 @@ def _parse_metrics(text: bytes, name: str) -> "dict[str, float]":
         values = json.loads(text.decode("utf-8"))
     except ValueError as error:
         raise failed("metrics", "%s is not JSON: %s" % (name, error))
+    except RecursionError:
+        raise failed("metrics", "%s is nested too deeply" % name)
     if not isinstance(values, dict):
         raise failed("metrics", "%s is not a JSON object of names and numbers" % name)
     for key, value in values.items():

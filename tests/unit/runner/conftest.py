@@ -55,6 +55,13 @@ class JobUnderTest:
         file.write_text(json.dumps(self.spec))
         return subprocess.Popen([python, str(RUNNER), str(file)], stderr=subprocess.PIPE)
 
+    def start_in(self, cgroup: Path) -> subprocess.Popen[bytes]:
+        """Start the runner in a control group."""
+        file = self.folder / "job.json"
+        file.write_text(json.dumps(self.spec))
+        enter = 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
+        return subprocess.Popen(["sh", "-c", enter, "sh", str(cgroup), sys.executable, str(RUNNER), str(file)])
+
     def run(self, python: str = sys.executable) -> dict[str, Any]:
         """Run it to its end; the result, with the exit code checked and what went to standard error added."""
         with self.start(python) as process:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import fcntl
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -11,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from fiducial.batch.claims import state_of
+from fiducial.core.errors import BackendError
 from fiducial.runner import runner
 
 
@@ -104,7 +109,34 @@ def _race(racers: list[Any], directory: Path, lead: int) -> str:
     return "claimed"
 
 
-@pytest.mark.parametrize("spec", [{"a": 1}])
-def test_atomic_write_leaves_no_trace(tmp_path: Path, spec: dict[str, int]) -> None:
-    runner.write_atomically(str(tmp_path / "x"), json.dumps(spec).encode())
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+def test_file_system_that_locks_no_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS: the lock is then on a file in the directory."""
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "as NFS says")
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    directory = tmp_path / "1.1"
+    held = runner.claim(str(directory))
+    assert state_of(directory) == "alive"
+    with pytest.raises(runner.Refused):
+        runner.claim(str(directory))
+    held.release()
+    assert state_of(directory) == "dead"
+    assert [path.name for path in tmp_path.iterdir()] == ["1.1"]
+
+
+def test_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    directory = tmp_path / "1.1"
+    runner.claim(str(directory)).release()
+    with pytest.raises(runner.Refused):
+        runner.claim(str(directory))
+    with pytest.raises(BackendError, match="has no locks"):
+        state_of(directory)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,7 @@ def test_daemon_does_not_escape(job: Any, end: str) -> None:
     result = job.python(DAEMON % (job.folder, job.folder) + end, limits=limits).run()
     assert result["cause"] == ("wall_time" if end else "ok")
     assert not is_running(int((job.folder / "daemon").read_text()))
-    assert ("left behind were killed" in job.log) is not bool(end)
+    assert ("left behind were killed: 1\n" in job.log) is not bool(end)
 
 
 def test_daemon_is_found_by_its_mark_without_the_kernels_help(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +135,34 @@ def test_runner_is_told_to_stop(job: Any, wait_for: Any, number: signal.Signals)
     assert process.returncode == runner.EXIT_CODES["stopped"]
     assert errors == b""
     assert not is_running(int((job.folder / "pid").read_text()))
+
+
+@pytest.fixture
+def small_cgroup(tmp_path: Path) -> Iterator[Path]:
+    """A control group with 60 MB of memory, of whichever version there is."""
+    for base, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        group = Path(base) / f"fiducial-test-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            group.mkdir()
+            (group / name).write_text("60000000")
+            break
+    else:
+        pytest.skip("no control group with a memory limit can be made here")
+    yield group
+    group.rmdir()
+
+
+def test_kill_by_the_kernel_for_want_of_memory(job: Any, small_cgroup: Path) -> None:
+    job.python("a = b'x' * 200_000_000; print(len(a))")
+    with job.start_in(small_cgroup) as process:
+        process.communicate(timeout=30)
+    result = job.result()
+    assert (result["state"], result["cause"], result["signal"]) == ("killed", "memory", signal.SIGKILL)
+
+
+def test_kill_by_somebody_else(job: Any) -> None:
+    result = job.payload("kill -9 $$").run()
+    assert (result["state"], result["cause"]) == ("failed", "signal")
 
 
 def test_runner_says_who_it_is_when_the_job_is_no_short_one(job: Any, wait_for: Any) -> None:
