@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, or_, select, text
+from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, func, literal, or_, select, text
 
 from fiducial.core.errors import NotFoundError
 from fiducial.core.plan import Instance
@@ -19,6 +20,7 @@ __all__ = [
     "active_attempts",
     "agent_rows",
     "agents_named",
+    "any_dry",
     "artifacts_of",
     "attempts_of",
     "campaign_row",
@@ -35,6 +37,7 @@ __all__ = [
     "narrowed_rows",
     "orders",
     "pending_artifacts",
+    "ready_groups",
     "transitions_of",
     "usage",
 ]
@@ -82,9 +85,30 @@ def find_campaign(connection: Connection, name: str) -> RowMapping | None:
 
 def group_rows(connection: Connection, campaign: int) -> Sequence[RowMapping]:
     """All groups of a campaign with their counters, in the order in which they were made."""
-    return (
-        connection.execute(select(groups).where(groups.c.campaign == campaign).order_by(groups.c.id)).mappings().all()
-    )
+    return connection.execute(_GROUPS, {"c": campaign}).mappings().all()
+
+
+# Asked with every report: built once, because building a statement takes longer than executing it.
+_GROUPS = select(groups).where(groups.c.campaign == bindparam("c")).order_by(groups.c.id)
+_READY_GROUPS = (
+    select(groups.c.id, groups.c.step)
+    .where(groups.c.campaign == bindparam("c"), groups.c.ready > 0)
+    .order_by(groups.c.priority.desc(), groups.c.id)
+)
+_DRY = select(func.count()).where(
+    groups.c.id.in_(bindparam("ids", expanding=True)),
+    groups.c.held + groups.c.ready + groups.c.submitted + groups.c.running + groups.c.lost == 0,
+)
+
+
+def ready_groups(connection: Connection, campaign: int) -> Sequence[Any]:
+    """Groups with jobs that may be leased: (id, step), the most urgent first."""
+    return connection.execute(_READY_GROUPS, {"c": campaign}).fetchall()
+
+
+def any_dry(connection: Connection, ids: Iterable[int]) -> bool:
+    """Whether one of these groups has no job left that is on its way or may be leased."""
+    return bool(connection.execute(_DRY, {"ids": list(ids)}).scalar_one())
 
 
 def metric_values(
@@ -100,20 +124,20 @@ def metric_values(
         .where(metrics.c.campaign == campaign, metrics.c.iteration >= first_iteration)
         .order_by(metrics.c.iteration, metrics.c.step, metrics.c.job)
     )
-    if most is not None:
-        statement = statement.join(groups, _metrics_of_group()).where(groups.c.total <= most)
+    parts = [statement] if most is None else _of_small_groups(connection, campaign, statement, most)
     found: dict[int, dict[str, dict[str, list[float]]]] = {}
-    for iteration, step, name, value in connection.execute(statement):
+    for iteration, step, name, value in chain.from_iterable(connection.execute(part) for part in parts):
         found.setdefault(iteration, {}).setdefault(step, {}).setdefault(name, []).append(value)
     return found
 
 
-def _metrics_of_group() -> Any:
-    return and_(
-        groups.c.campaign == metrics.c.campaign,
-        groups.c.iteration == metrics.c.iteration,
-        groups.c.step == metrics.c.step,
-    )
+def _of_small_groups(connection: Connection, campaign: int, statement: Select[Any], most: int) -> Sequence[Select[Any]]:
+    """A question a group, so that the metrics of large ones are not even walked over."""
+    rows = group_rows(connection, campaign)
+    if all(row["total"] <= most for row in rows):
+        return [statement]
+    small = sorted((row["iteration"], row["step"]) for row in rows if row["total"] <= most)
+    return [statement.where(metrics.c.iteration == iteration, metrics.c.step == step) for iteration, step in small]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +146,7 @@ class Narrow:
 
     Args:
         like: a pattern of SQL's LIKE that the keys must fit, with ``!`` as escape.
+        after: only jobs with higher numbers: where an earlier page ended.
     """
 
     states: Sequence[str] = ()
@@ -129,6 +154,7 @@ class Narrow:
     iterations: Sequence[int] = ()
     key: str | None = None
     like: str | None = None
+    after: int = 0
 
 
 def job_rows(
@@ -152,54 +178,50 @@ def narrowed_rows(
     """Some jobs of a campaign with what became of their latest attempt."""
     latest = and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt)
     columns = [c for c in attempts.c if c.name not in ("job", "number", "state")]
-    statement = (
-        select(*jobs.c, groups.c.step, groups.c.iteration, groups.c.campaign, *columns)
-        .select_from(_meant(narrow).outerjoin(attempts, latest))
-        .where(*_narrowing(campaign, narrow))
-        .order_by(groups.c.id, jobs.c.id)
-        .limit(limit)
-    )
-    return connection.execute(statement).mappings().all()
+    found: list[RowMapping] = []
+    for group in _groups_meant(connection, campaign, narrow):
+        place = [literal(group[name]).label(name) for name in ("step", "iteration", "campaign")]
+        statement = select(*jobs.c, *place, *columns).outerjoin_from(jobs, attempts, latest)
+        found += connection.execute(_narrowed(statement, group, narrow, limit, len(found))).mappings()
+    return found
 
 
 def job_keys(
     connection: Connection, campaign: int, narrow: Narrow, limit: int | None = None
 ) -> Sequence[tuple[int, str, str]]:
     """Number, key and state of some jobs of a campaign: enough to choose, and small for a million."""
-    statement = (
-        select(jobs.c.id, jobs.c.key, jobs.c.state)
-        .select_from(_meant(narrow))
-        .where(*_narrowing(campaign, narrow))
-        .order_by(groups.c.id, jobs.c.id)
-        .limit(limit)
-    )
-    return [(number, key, state) for number, key, state in connection.execute(statement)]
+    found: list[tuple[int, str, str]] = []
+    for group in _groups_meant(connection, campaign, narrow):
+        statement = _narrowed(select(jobs.c.id, jobs.c.key, jobs.c.state), group, narrow, limit, len(found))
+        found += [(number, key, state) for number, key, state in connection.execute(statement)]
+    return found
 
 
-def _troubled_only(narrow: Narrow) -> bool:
-    return bool(narrow.states) and {"failed", "held", "killed"}.issuperset(narrow.states)
+def _groups_meant(connection: Connection, campaign: int, narrow: Narrow) -> Sequence[RowMapping]:
+    """The groups in which such jobs can be: their counters tell."""
+    return [
+        group
+        for group in group_rows(connection, campaign)
+        if (not narrow.steps or group["step"] in narrow.steps)
+        and (not narrow.iterations or group["iteration"] in narrow.iterations)
+        and (not narrow.states or any(group[state] for state in narrow.states))
+    ]
 
 
-def _meant(narrow: Narrow) -> Any:
-    """Groups and their jobs: by their consecutive numbers, or through the index where trouble alone is asked for."""
-    if _troubled_only(narrow):
-        return groups.join(jobs, and_(jobs.c.group == groups.c.id, text(f"jobs.{TROUBLED}")))
-    return groups.join(jobs, jobs.c.id.between(groups.c.first_job, groups.c.first_job + groups.c.total - 1))
-
-
-def _narrowing(campaign: int, narrow: Narrow) -> Iterator[Any]:
-    yield groups.c.campaign == campaign
+def _narrowed(statement: Select[Any], group: RowMapping, narrow: Narrow, limit: int | None, found: int) -> Select[Any]:
+    """The jobs of one group, in their order: a walk over consecutive numbers that ends at the limit."""
+    first = max(group["first_job"], narrow.after + 1)
+    statement = statement.where(jobs.c.id.between(first, group["first_job"] + group["total"] - 1)).order_by(jobs.c.id)
     if narrow.states:
-        yield jobs.c.state.in_(narrow.states)
-        yield or_(*(groups.c[state] > 0 for state in narrow.states))
-    if narrow.steps:
-        yield groups.c.step.in_(narrow.steps)
-    if narrow.iterations:
-        yield groups.c.iteration.in_(narrow.iterations)
+        statement = statement.where(jobs.c.state.in_(narrow.states))
+        if {"failed", "held", "killed"}.issuperset(narrow.states):
+            # Few among many: through their own index.
+            statement = statement.where(jobs.c.group == group["id"], text(f"jobs.{TROUBLED}"))
     if narrow.key is not None:
-        yield jobs.c.key == narrow.key
+        statement = statement.where(jobs.c.key == narrow.key)
     if narrow.like is not None:
-        yield jobs.c.key.like(narrow.like, escape="!")
+        statement = statement.where(jobs.c.key.like(narrow.like, escape="!"))
+    return statement if limit is None else statement.limit(max(0, limit - found))
 
 
 def job_row(connection: Connection, job: int) -> RowMapping:
