@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Executable
 
 __all__ = ["execute_many"]
 
-_Compiled = tuple[str, tuple[str, ...] | None, Any]
+_Compiled = tuple[str, tuple[str, ...] | None, dict[str, Any], Any]
 _compiled: dict[tuple[int, str, tuple[str, ...]], _Compiled] = {}
 
 
@@ -27,7 +27,9 @@ def execute_many(connection: Connection, statement: Executable, rows: Sequence[M
     """
     if not rows:
         return
-    sql, order, _ = _prepared(connection, statement, tuple(rows[0]))
+    sql, order, constants, _ = _prepared(connection, statement, tuple(rows[0]))
+    if constants:
+        rows = [{**constants, **row} for row in rows]
     if order is None:
         connection.exec_driver_sql(sql, [dict(row) for row in rows])
     else:
@@ -39,6 +41,7 @@ def _prepared(connection: Connection, statement: Any, keys: tuple[str, ...]) -> 
     if wanted not in _compiled:
         compiled = statement.compile(dialect=connection.dialect, column_keys=list(keys))
         order = tuple(compiled.positiontup) if compiled.positional else None
+        constants = {name: value for name, value in compiled.params.items() if name not in keys}
         # The statement is kept with its SQL, so that its identity cannot be given to another.
-        _compiled[wanted] = (str(compiled), order, statement)
+        _compiled[wanted] = (str(compiled), order, constants, statement)
     return _compiled[wanted]
