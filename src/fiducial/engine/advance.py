@@ -75,10 +75,11 @@ def advance(connection: Connection, campaign: Campaign, done: Mapping[int, Seque
     Args:
         done: places of jobs in their group that have just become done, by group; their matching children may start.
     """
-    groups = _groups(connection, campaign)
-    for group_id, places in (done or {}).items():
-        _tell_children(connection, campaign, groups, group_id, places)
-    if done is not None and not _any_settled(groups, done):
+    if done and campaign.has_matching:
+        groups = _groups(connection, campaign)
+        for group_id, places in done.items():
+            _tell_children(connection, campaign, groups, group_id, places)
+    if done is not None and not queries.any_dry(connection, done):
         return
     # What was read above is old by now: children may have become ready.
     while _step(connection, campaign, _groups(connection, campaign)):
@@ -87,11 +88,6 @@ def advance(connection: Connection, campaign: Campaign, done: Mapping[int, Seque
 
 def _groups(connection: Connection, campaign: Campaign) -> Groups:
     return {(row["step"], row["iteration"]): row for row in queries.group_rows(connection, campaign.id)}
-
-
-def _any_settled(groups: Groups, done: Mapping[int, Sequence[int]]) -> bool:
-    """Whether a group has run dry: only then can anything but matching children follow."""
-    return any(g["id"] in done and not any(g[state] for state in _UNFINISHED) for g in groups.values())
 
 
 def _tell_children(

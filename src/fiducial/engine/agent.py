@@ -25,11 +25,14 @@ LEASE_SECONDS = 120.0
 RENEW_SECONDS = 30.0
 ORDERS_SECONDS = 1.0
 # A report waits this long for company: a commit costs as much as twenty reports.
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.04
 MOST_REPORTS = 256
 # Leased ahead: enough that the backend never starves while a commit is under way, little enough that other agents
 # find work and a cancelled campaign stops at once.
-AHEAD_SECONDS = 0.08
+AHEAD_SECONDS = 0.12
+# Above this many jobs per second the agent looks at events a few at a time.
+MANY = 100.0
+DOZE_SECONDS = 0.005
 MOST_AHEAD = 512
 
 
@@ -79,6 +82,7 @@ class Agent:
         self._reports: list[Report] = []
         self._oldest = 0.0
         self._pace = Pace()
+        self._may_find_work = True
         self._next_renewal = time.monotonic() + RENEW_SECONDS
         self._next_orders = time.monotonic() + ORDERS_SECONDS
         self._register(site)
@@ -119,48 +123,56 @@ class Agent:
 
     def step(self, timeout: float) -> int:
         """One round: lease and submit what fits, wait for events, report. How many events there were."""
-        self._fill()
-        wait = timeout if not self._reports else min(timeout, GATHER_SECONDS)
-        events = self.backend.poll(wait if self._in_flight else 0.0)
+        self._submit()
+        if self._must_exchange():
+            self._exchange()
+        events = self.backend.poll(self._patience(timeout))
         self._take(events)
-        if not self._in_flight and not self._reports and not self._leased:
-            time.sleep(timeout)
-        if self._reports and self._must_report():
-            self.flush()
         self._housekeeping()
         return len(events)
+
+    def _patience(self, timeout: float) -> float:
+        """How long to wait for events, in s."""
+        if self._reports:
+            return max(0.0, GATHER_SECONDS - (time.monotonic() - self._oldest))
+        if not self._in_flight:
+            time.sleep(timeout)  # there is nothing to poll for; perhaps a delay runs out, or a person acts
+        elif self._pace.rate > MANY:
+            time.sleep(DOZE_SECONDS)  # waking up for every single one of many short jobs would cost more than they do
+        return timeout if self._in_flight else 0.0
 
     @property
     def busy(self) -> bool:
         """Whether any job is on its way."""
         return bool(self._in_flight or self._leased or self._reports)
 
-    def _fill(self) -> None:
-        room = self.backend.capacity()
-        while room > 0 and self._submit(room):
-            room = self.backend.capacity()
-        if len(self._leased) <= self._pace.ahead() // 2:
-            # Commit reports and lease in a row, so that groups that are now open can be leased from.
-            wanted = max(room, 0) + self._pace.ahead() - len(self._leased)
-            if wanted > 0 and (self._may_find_work or not self.busy):
-                specs = self.scheduler.lease(self.campaign.id, wanted, self.lease, self.steps)
-                self._leased.extend(specs)
-                self._may_find_work = len(specs) >= wanted
-                self._submit(room)
-
-    _may_find_work = True
-
-    def _submit(self, room: int) -> int:
-        specs = [self._leased.popleft() for _ in range(min(room, len(self._leased)))]
-        if specs:
+    def _submit(self) -> None:
+        while self._leased and (room := self.backend.capacity()) > 0:
+            specs = [self._leased.popleft() for _ in range(min(room, len(self._leased)))]
             self.backend.submit(specs)
             self._in_flight += len(specs)
-        return len(specs)
 
-    def _must_report(self) -> bool:
-        if len(self._reports) >= MOST_REPORTS or not (self._in_flight or self._leased):
-            return True
-        return time.monotonic() - self._oldest >= GATHER_SECONDS
+    def _wanted(self) -> int:
+        """How many more jobs to lease: what the backend takes now and what it will take until the next exchange."""
+        if self._may_find_work or not self.busy:
+            return max(0, self.backend.capacity()) + self._pace.ahead() - len(self._leased)
+        return 0
+
+    def _must_exchange(self) -> bool:
+        if self._reports:
+            gathered = len(self._reports) >= MOST_REPORTS or time.monotonic() - self._oldest >= GATHER_SECONDS
+            return gathered or not (self._in_flight or self._leased)
+        return not self._leased and self._wanted() > 0
+
+    def _exchange(self) -> None:
+        """Report all that is known and lease what is wanted, in one go."""
+        reports, self._reports = self._reports, []
+        self._may_find_work |= bool(reports)
+        wanted = self._wanted()
+        specs = self.scheduler.exchange(self.lease, reports, self.campaign.id, wanted, self.steps)
+        self._leased.extend(specs)
+        self._may_find_work = len(specs) >= wanted
+        self._submit()
 
     def _take(self, events: Iterable[Event], lost_cause: str = "lost") -> None:
         ended = 0

@@ -55,6 +55,11 @@ class Campaign:
         """The campaign's variables."""
         return campaign_scope(self.workflow, [{}, json.loads(self._row["variables"])], json.loads(self._row["names"]))
 
+    @cached_property
+    def has_matching(self) -> bool:
+        """Whether any job waits for one job of another step."""
+        return any(edge.matching for step in self.workflow.steps.values() for edge in step.after)
+
     def renderer(self, step: str) -> StepRenderer:
         """Renders the jobs of a step."""
         if step not in self._renderers:
@@ -66,21 +71,24 @@ class LedgerFiles:
     """What other jobs published, for rendering the jobs of one lease.
 
     Args:
-        groups: all groups of the campaign.
 
     Attributes:
         place: ordinal number in its group of the job that is rendered; a matching parent has the same.
     """
 
-    def __init__(self, connection: Connection, groups: Sequence[RowMapping]) -> None:
+    def __init__(self, connection: Connection, campaign: int) -> None:
         self.place = 0
         self._connection = connection
-        self._groups = groups
+        self._campaign = campaign
         self._known: dict[tuple[int, str], Sequence[Artifact]] = {}
 
     def artifacts(self, step: str, iteration: int, output: str, key: str | None) -> Sequence[Artifact]:
         """Files of a step's output; see `fiducial.core.jobspec.Published`."""
         return [file for group in self._chosen(step, iteration) for file in self._of_group(group, output, key)]
+
+    @cached_property
+    def _groups(self) -> Sequence[RowMapping]:
+        return queries.group_rows(self._connection, self._campaign)
 
     def _chosen(self, step: str, iteration: int) -> Sequence[RowMapping]:
         mine = [group for group in self._groups if group["step"] == step]

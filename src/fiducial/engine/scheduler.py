@@ -81,27 +81,30 @@ class Scheduler:
         Args:
             steps: lease only jobs of these steps.
         """
-        now = write.now()
         with self.database.write() as connection:
-            groups = queries.group_rows(connection, campaign)
-            open_groups = sorted(
-                (g for g in groups if g["ready"] and (steps is None or g["step"] in steps)),
-                key=lambda g: (-g["priority"], g["id"]),
-            )
-            taken = write.lease(connection, [g["id"] for g in open_groups], limit, by, now)
-            if not taken:
-                return []
-            return self._specs(connection, self.campaign(connection, campaign), groups, taken, by)
+            return self._lease(connection, campaign, limit, by, steps)
 
-    def _specs(
-        self, connection: Connection, campaign: Campaign, groups: Sequence[RowMapping], taken: list[Job], by: Lease
+    def exchange(
+        self, by: Lease, reports: Sequence[Report], campaign: int, limit: int, steps: frozenset[str] | None = None
     ) -> list[dict[str, Any]]:
-        by_id = {g["id"]: g for g in groups}
-        files = LedgerFiles(connection, groups)
+        """`report`, then `lease`, in one transaction: half the commits for an agent that does both all the time."""
+        with self.database.write() as connection:
+            self._take_in(connection, by, reports)
+            return self._lease(connection, campaign, limit, by, steps) if limit > 0 else []
+
+    def _lease(
+        self, connection: Connection, number: int, limit: int, by: Lease, steps: frozenset[str] | None
+    ) -> list[dict[str, Any]]:
+        wanted = [g for g, step in queries.ready_groups(connection, number) if steps is None or step in steps]
+        taken = write.lease(connection, wanted, limit, by, write.now()) if wanted else []
+        return self._specs(connection, self.campaign(connection, number), taken, by) if taken else []
+
+    def _specs(self, connection: Connection, campaign: Campaign, taken: list[Job], by: Lease) -> list[dict[str, Any]]:
+        files = LedgerFiles(connection, campaign.id)
         specs: list[dict[str, Any]] = []
         failed: list[Change] = []
         for job in taken:
-            group = by_id[job.group]
+            _, group = self._group_of(connection, job, campaign.id)
             files.place = job.id - group["first_job"]
             facts = JobFacts(
                 job.id, job.attempt, group["step"], group["iteration"], job.key, job.values, job.memory, job.walltime
@@ -124,24 +127,27 @@ class Scheduler:
         Returns:
             For each report, whether it was about the job's current attempt. One that was not is noted and ignored.
         """
-        now = write.now()
         with self.database.write() as connection:
-            found = write.fetch(connection, {report.job for report in reports})
-            accepted: list[bool] = []
-            changes: dict[int, Change] = {}
-            for report in reports:
-                job = found.get(report.job)
-                current = job is not None and job.attempt == report.attempt
-                accepted.append(current)
-                if job is None or not current:
-                    write.refuse(connection, report.job, report.attempt, by.agent, "report for a stale attempt", now)
-                    continue
-                if job.id in changes and changes[job.id].finished is not None:
-                    continue  # it ended in this very batch; what comes after that is an old story
-                change = self._change(connection, job, report, by, now)
-                if change is not None:
-                    changes[job.id] = change
-            self._apply(connection, list(changes.values()))
+            return self._take_in(connection, by, reports)
+
+    def _take_in(self, connection: Connection, by: Lease, reports: Sequence[Report]) -> list[bool]:
+        now = write.now()
+        found = write.fetch(connection, {report.job for report in reports})
+        accepted: list[bool] = []
+        changes: dict[int, Change] = {}
+        for report in reports:
+            job = found.get(report.job)
+            current = job is not None and job.attempt == report.attempt
+            accepted.append(current)
+            if job is None or not current:
+                write.refuse(connection, report.job, report.attempt, by.agent, "report for a stale attempt", now)
+                continue
+            if job.id in changes and changes[job.id].finished is not None:
+                continue  # it ended in this very batch; what comes after that is an old story
+            change = self._change(connection, job, report, by, now)
+            if change is not None:
+                changes[job.id] = change
+        self._apply(connection, list(changes.values()))
         return accepted
 
     def _change(self, connection: Connection, job: Job, report: Report, by: Lease, now: float) -> Change | None:
