@@ -119,25 +119,28 @@ def metric_values(
     Args:
         most: leave out groups with more jobs than this, for a look that must stay quick.
     """
-    statement = (
-        select(metrics.c.iteration, metrics.c.step, metrics.c.name, metrics.c.value)
-        .where(metrics.c.campaign == campaign, metrics.c.iteration >= first_iteration)
-        .order_by(metrics.c.iteration, metrics.c.step, metrics.c.job)
-    )
-    parts = [statement] if most is None else _of_small_groups(connection, campaign, statement, most)
     found: dict[int, dict[str, dict[str, list[float]]]] = {}
-    for iteration, step, name, value in chain.from_iterable(connection.execute(part) for part in parts):
+    for iteration, step, name, value in chain.from_iterable(
+        connection.execute(_METRICS.where(metrics.c.campaign == campaign, *where))
+        for where in _metrics_meant(connection, campaign, first_iteration, most)
+    ):
         found.setdefault(iteration, {}).setdefault(step, {}).setdefault(name, []).append(value)
     return found
 
 
-def _of_small_groups(connection: Connection, campaign: int, statement: Select[Any], most: int) -> Sequence[Select[Any]]:
-    """A question a group, so that the metrics of large ones are not even walked over."""
-    rows = group_rows(connection, campaign)
-    if all(row["total"] <= most for row in rows):
-        return [statement]
-    small = sorted((row["iteration"], row["step"]) for row in rows if row["total"] <= most)
-    return [statement.where(metrics.c.iteration == iteration, metrics.c.step == step) for iteration, step in small]
+_METRICS = select(metrics.c.iteration, metrics.c.step, metrics.c.name, metrics.c.value).order_by(
+    metrics.c.iteration, metrics.c.step, metrics.c.job
+)
+
+
+def _metrics_meant(connection: Connection, campaign: int, first: int, most: int | None) -> Sequence[Sequence[Any]]:
+    """Conditions, a query each: where some groups are too large, their metrics must not even be walked over."""
+    everything = [[metrics.c.iteration >= first]]
+    rows = [] if most is None else group_rows(connection, campaign)
+    if most is None or all(row["total"] <= most for row in rows):
+        return everything
+    small = sorted((r["iteration"], r["step"]) for r in rows if r["total"] <= most and r["iteration"] >= first)
+    return [[metrics.c.iteration == iteration, metrics.c.step == step] for iteration, step in small]
 
 
 @dataclass(frozen=True, slots=True)
