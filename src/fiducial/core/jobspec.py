@@ -89,6 +89,8 @@ class StepRenderer:
         self.folder = folder
         self.ledger = ledger
         self.where = f"steps.{name}"
+        # The same as `attempt_directory`, put together a million times.
+        self._attempts = f"{folder}/.fiducial/{name}"
         self._late = scope.late(self.step.variables, self.where)
         self._memory_default = self.step.resources.memory
         self._walltime_default = self.step.resources.wall_seconds()
@@ -117,7 +119,7 @@ class StepRenderer:
                 k: render(v, context, f"{self.where}.environment.{k}") for k, v in step.environment.items()
             },
             "environment_script": self._environment_script(context),
-            "directory": str(attempt_directory(self.folder, self.name, facts.iteration, facts.key, facts.attempt)),
+            "directory": f"{self._attempts}/{facts.iteration:02d}/{facts.key}.{facts.attempt}",
             "scratch": None,
             "keep_scratch": step.keep_scratch,
             "inputs": inputs,

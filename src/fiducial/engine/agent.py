@@ -7,7 +7,7 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,13 +95,17 @@ class Agent:
 
     # ------------------------------------------------------------ starting
 
-    def recover(self) -> int:
+    def recover(self, jobs: Collection[int] | None = None) -> int:
         """Take over what an agent that died has left; how many attempts there were.
 
         What finished in the meantime is reported, what still runs is followed, the rest is run again.
+
+        Args:
+            jobs: only these; all by default.
         """
         with self.scheduler.database.write() as connection:
             rows = queries.active_attempts(connection, self.campaign.id)
+            rows = [row for row in rows if jobs is None or row["id"] in jobs]
             write.adopt(connection, [(row["id"], row["attempt"]) for row in rows], self.lease, write.now())
         left = [
             Attempt(

@@ -70,8 +70,6 @@ class Campaign:
 class LedgerFiles:
     """What other jobs published, for rendering the jobs of one lease.
 
-    Args:
-
     Attributes:
         place: ordinal number in its group of the job that is rendered; a matching parent has the same.
     """

@@ -7,7 +7,7 @@ import getpass
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from fiducial.ledger import ledger as write
 from fiducial.ledger import queries
 from fiducial.ledger.database import Database
 
-__all__ = ["Prepared", "create", "locked", "prepare", "run", "update"]
+__all__ = ["Prepared", "claim_folder", "create", "end_left", "is_running", "locked", "prepare", "run", "update"]
 
 POLL_SECONDS = 0.25
 
@@ -124,10 +124,10 @@ def create(scheduler: Scheduler, prepared: Prepared) -> Campaign:
         row = queries.find_campaign(connection, prepared.name)
     if row is not None and row["state"] != CampaignState.ARCHIVED.value:
         _must_be_same(row, prepared)
-        _claim_folder(prepared.folder, scheduler.database, prepared.name)
+        claim_folder(prepared.folder, scheduler.database, prepared.name)
         with scheduler.database.read() as connection:
             return scheduler.campaign(connection, row["id"])
-    _claim_folder(prepared.folder, scheduler.database, prepared.name)
+    claim_folder(prepared.folder, scheduler.database, prepared.name)
     with scheduler.database.write() as connection:
         number = write.insert_campaign(connection, prepared.row())
         campaign = Campaign({**prepared.row(), "id": number}, scheduler.database.id, prepared.workflow)
@@ -197,8 +197,12 @@ def _changed_shape(old: Workflow, new: Workflow) -> str:
     return ""
 
 
-def _claim_folder(folder: Path, database: Database, name: str) -> None:
-    """Mark a folder as a campaign's own, or find the mark of an earlier run of the same campaign."""
+def claim_folder(folder: Path, database: Database, name: str) -> None:
+    """Mark a folder as a campaign's own, or find the mark of an earlier run of the same campaign.
+
+    Raises:
+        FolderError: it belongs to another campaign, or cannot be written.
+    """
     marker = folder / ".fiducial" / "campaign.json"
     mine = {"ledger": database.id, "campaign": name}
     try:
@@ -236,8 +240,12 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         StateError: another engine is at it.
+        FolderError: the folder is gone, or not one's own.
     """
-    descriptor = os.open(folder / ".fiducial" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        descriptor = os.open(folder / ".fiducial" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise FolderError(f"cannot use the campaign's folder {folder}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -252,6 +260,37 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether an engine is at the campaign in this folder."""
+    try:
+        descriptor = os.open(folder / ".fiducial" / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def end_left(scheduler: Scheduler, campaign: Campaign, backend: Backend, jobs: Collection[int] | None = None) -> int:
+    """Carry out the orders for attempts that an engine which died has left; the caller holds the folder's `locked`.
+
+    Args:
+        jobs: only these; all by default.
+
+    Returns:
+        How many attempts there were.
+    """
+    agent = Agent(scheduler, backend, campaign)
+    try:
+        return agent.recover(jobs)
+    finally:
+        agent.stop(kill=True)
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fiducial.core.check import jobs, names, order, payload, until
+from fiducial.core.check.jobs import check as check_jobs
 from fiducial.core.check.jobs import job_counts
+from fiducial.core.check.names import check as check_names
+from fiducial.core.check.order import check as check_order
+from fiducial.core.check.payload import check as check_payload
 from fiducial.core.check.report import Report
+from fiducial.core.check.until import check as check_until
 from fiducial.core.findings import Finding
 from fiducial.core.workflowfile import WorkflowFile
 
@@ -24,10 +28,10 @@ def check(workflowfile: WorkflowFile, overrides: Mapping[str, Any] | None = None
         overrides: variables that a campaign would set.
     """
     report = Report(workflowfile)
-    order.check(report)
-    until.check(report)
-    payload.check(report)
-    names.check(report, overrides or {})
+    check_order(report)
+    check_until(report)
+    check_payload(report)
+    check_names(report, overrides or {})
     # What a step's jobs would be is looked at only where the step can be understood.
-    jobs.check(report, overrides or {})
+    check_jobs(report, overrides or {})
     return sorted(report.findings, key=lambda finding: finding.line or 0)

@@ -67,7 +67,7 @@ def job_counts(workflowfile: WorkflowFile, overrides: Mapping[str, Any] | None =
 
 
 def _waits_for_files(step: Step, error: WorkflowError) -> bool:
-    return step.fanout is not None and isinstance(step.fanout.files, Glob) and "no file matches" in error.message
+    return step.fanout is not None and isinstance(step.fanout.files, Glob) and error.hint.startswith("no file matches")
 
 
 def _scope(workflow: Workflow, folder: Path, overrides: Mapping[str, Any]) -> Scope:
@@ -139,7 +139,7 @@ class _Jobs:
             return list(islice(instances(self.step, context, where), _SAMPLE))
         except WorkflowError as error:
             if _waits_for_files(self.step, error):
-                self.report.warn(f"{where}.files", error.message.removeprefix(f"{where}: "))
+                self.report.warn(f"{where}.files", error.hint)
             else:
                 _tell(self.report, where, error)
             return []
