@@ -34,7 +34,7 @@ def watch(scheduler: Any, campaign: Any, *, show: bool = True) -> Iterator[Calla
 def _look(scheduler: Any, campaign: Any) -> tuple[list[Any], dict[int, Any]]:
     with scheduler.database.read() as connection:
         groups = queries.group_rows(connection, campaign.id)
-        return list(groups), queries.metric_values(connection, campaign.id)
+        return list(groups), queries.metric_values(connection, campaign.id, most=1000)
 
 
 class _Lines:
