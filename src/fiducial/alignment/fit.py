@@ -249,11 +249,9 @@ class _Fit:
         with self._timed("errors"):
             covariance = self.solution.covariance()
         variances = np.diag(covariance)
-        errors, correlations = (np.full(len(problem.labels), np.nan) for _ in range(2))
-        errors[problem.variable] = np.sqrt(np.maximum(variances, 0.0))
-        with np.errstate(divide="ignore"):
-            unexplained = 1.0 / (variances * self.solution.diagonal())
-        correlations[problem.variable] = np.sqrt(np.clip(1.0 - unexplained, 0.0, 1.0))
+        # With constraints a variance may be smaller than alone, and there is no global correlation then.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            correlations = np.sqrt(1.0 - 1.0 / (variances * self.solution.diagonal()))
         verdict = self._verdict()
         return FitResult(
             verdict=verdict,
@@ -267,16 +265,17 @@ class _Fit:
             labels=problem.labels,
             values=self.parameter,
             starts=problem.start,
-            errors=errors,
+            errors=problem.spread(np.sqrt(np.maximum(variances, 0.0)), np.nan),
             presigmas=problem.presigmas,
             counts=problem.counts,
-            correlations=correlations,
+            accepted=problem.spread(sums.accepted, 0),
+            correlations=problem.spread(correlations, np.nan),
             variable=problem.variable,
             covariance=covariance,
             iterations=self.iterations,
             warnings=self.warnings,
             seconds=self.seconds,
-            options=frozenset(self.steering.options),
+            column=self.settings.column,
         )
 
     def _fitted(self) -> int:

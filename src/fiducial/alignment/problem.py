@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,12 @@ class Problem:
         positions = np.full(len(self.labels), -1, np.int64)
         positions[self.variable] = np.arange(len(self.variable))
         return positions
+
+    def spread(self, values: NDArray[Any], other: float) -> NDArray[Any]:
+        """Values of the variable parameters among all parameters, which have another value."""
+        full = np.full(len(self.labels), other, values.dtype)
+        full[self.variable] = values
+        return full
 
     def add_terms(self, sums: Sums, parameter: Doubles) -> None:
         """Add presigmas and measurements to the sums over records."""

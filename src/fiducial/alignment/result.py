@@ -92,13 +92,14 @@ class FitResult:
         errors: standard deviations; NaN for fixed parameters.
         presigmas: as given; negative for fixed parameters.
         counts: global derivatives in the data.
-        correlations: global correlations; NaN for fixed parameters.
+        accepted: of these, in records accepted in the last loop; 0 for fixed parameters.
+        correlations: global correlations; NaN where there is none.
         variable: positions of the variable parameters.
         covariance: (V, V) of the variable parameters.
         iterations: the iteration table.
         warnings: everything a user should know, with labels.
         seconds: wall time by phase.
-        options: keywords of the steering that change what is written.
+        column: what millepede.res says besides: "", "correlations", "counts" or "accepted".
     """
 
     verdict: int
@@ -115,13 +116,14 @@ class FitResult:
     errors: Doubles
     presigmas: Doubles
     counts: NDArray[np.int64]
+    accepted: NDArray[np.int64]
     correlations: Doubles
     variable: NDArray[np.int64]
     covariance: Doubles
     iterations: list[Iteration] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    options: frozenset[str] = frozenset()
+    column: str = ""
 
     @property
     def chi2_per_ndf(self) -> float:
@@ -165,17 +167,16 @@ class FitResult:
 
     def _result_lines(self) -> Iterable[str]:
         yield " Parameter   ! first 3 elements per line are significant (if used as input)\n"
-        numbers = "printcounts" in self.options
-        correlated = "globalcorr" in self.options and not numbers
+        numbers = {"counts": self.counts, "accepted": self.accepted}.get(self.column)
         for k, label in enumerate(self.labels.tolist()):
             line = f"{label:10d}  {_g14_5(self.values[k])}{_g14_5(self.presigmas[k])}"
             fixed = bool(np.isnan(self.errors[k]))
             if not fixed:
                 line += _g14_5(self.values[k] - self.starts[k]) + _g14_5(self.errors[k])
-            if correlated and not fixed:
-                line += f"{self.correlations[k]:8.3f}"
-            if numbers:
-                line += f"{'':28}{self.counts[k]:12d}" if fixed else f"{self.counts[k]:12d}"
+            if self.column == "correlations" and not fixed:
+                line += f"{np.nan_to_num(self.correlations[k], nan=-1.0):8.3f}"
+            if numbers is not None:
+                line += f"{'':28}{numbers[k]:12d}" if fixed else f"{numbers[k]:12d}"
             yield line + "\n"
 
     def _log(self) -> str:

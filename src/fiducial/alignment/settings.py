@@ -38,6 +38,7 @@ class Settings:
         force: go on with a rank defect.
         feasible_start: whether start values are moved onto the constraints.
         skip_empty: whether constraints without variable parameter are left out.
+        column: what is written besides for each parameter, see `FitResult`.
     """
 
     entries: int
@@ -58,6 +59,7 @@ class Settings:
     force: bool
     feasible_start: bool
     skip_empty: bool
+    column: str
 
     @classmethod
     def of(cls, steering: Steering) -> Settings:
@@ -94,6 +96,7 @@ class Settings:
             force="force" in options,
             feasible_start="nofeasiblestart" not in options,
             skip_empty="skipemptycons" in options,
+            column=_column(options),
         )
 
     def cuts(self, large: float, *, first_loop: bool) -> Cuts:
@@ -108,6 +111,12 @@ def _chi2_cuts(numbers: tuple[float, ...] | None) -> tuple[float, float]:
     first = 1.0 if not numbers else numbers[0] if numbers[0] >= 1 else -1.0
     second = 1.0 if len(numbers) < 2 else max(numbers[1], 1.0)
     return first, min(first, second) if first >= 1 else second
+
+
+def _column(options: dict[str, tuple[float, ...]]) -> str:
+    if "printcounts" in options:
+        return "counts" if max(options["printcounts"], default=1) > 1 else "accepted"
+    return "correlations" if "globalcorr" in options else ""
 
 
 def _check_method(steering: Steering) -> None:

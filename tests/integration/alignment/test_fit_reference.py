@@ -1,0 +1,44 @@
+"""All reference sets of pede: each variant of the steering, and each binary format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fiducial.alignment.fit import fit
+from fiducial.alignment.result import FitError
+from pede_reference import DATA, assert_same, read_reference, read_verdict, unpack
+
+
+def variants() -> list[tuple[str, str]]:
+    found = [(path.parent.name, path.stem.removeprefix("mp2str")) for path in sorted(DATA.glob("*/mp2str*.txt"))]
+    return [(name, variant) for name, variant in found if variant != "_monres"]  # no numbers in full precision
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("pede")
+    return {name: unpack(name, root) for name in ("SL0", "wire", "formats")}
+
+
+@pytest.mark.parametrize(("name", "variant"), variants())
+def test_variants(name: str, variant: str, folders: dict[str, Path]) -> None:
+    steering = folders[name] / f"mp2str{variant}.txt"
+    if read_verdict(name, variant) < 10:
+        assert_same(fit(steering), read_reference(name, variant))
+        return
+    with pytest.raises(FitError) as caught:
+        fit(steering)
+    assert caught.value.verdict == read_verdict(name, variant)
+
+
+@pytest.mark.parametrize("form", ["c_float", "c_float_gz", "c_float_special", "fortran_float", "c_double", "weighted"])
+def test_formats(form: str, folders: dict[str, Path]) -> None:
+    reference = form if form in {"c_double", "weighted"} else "c_float"
+    result = fit(folders["formats"] / f"str_{form}.txt", threads=2)
+    assert_same(result, read_reference("formats", f"_{reference}"))
+
+
+def test_there_are_sets_to_compare() -> None:
+    assert len(variants()) == 24

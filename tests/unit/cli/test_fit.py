@@ -1,0 +1,67 @@
+"""``fiducial fit``: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fiducial.alignment.mille import MilleWriter
+from fiducial.cli.main import main
+
+
+def write_case(folder: Path, *, sigma: float = 1.0, fixed: bool = True) -> Path:
+    """Records of three measurements that scatter by ±1 around a common value."""
+    with MilleWriter(folder / "data.bin") as writer:
+        for k in range(120):
+            for plane in range(3):
+                writer.measurement(0.5 * plane + (-1.0) ** (k + plane), sigma, {1: 1.0}, {plane + 1: 1.0})
+            writer.end_record()
+    path = folder / "steer.txt"
+    path.write_text("data.bin\nmethod inversion 3 0.001\n" + ("Parameter\n1 0 -1\n" if fixed else ""))
+    return path
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["fit", *map(str, arguments)])
+    return int(caught.value.code or 0)
+
+
+def test_a_table_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(write_case(tmp_path), "--output", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert "label" in printed.out
+    assert "1: Ended with warnings (bad measurements)" in printed.out
+    assert "warning: chi2/ndf is" in printed.err
+    names = ["millepede.end", "millepede.json", "millepede.log", "millepede.res"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(write_case(tmp_path), "--json", "--threads", "2", "-o", tmp_path) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["label"] for row in result["parameters"]] == [1, 2, 3]
+    assert result["parameters"][0]["error"] is None
+    assert result["records"] == 120
+
+
+def test_a_verdict_that_values_are_not_sound_is_an_error(tmp_path: Path) -> None:
+    assert run(write_case(tmp_path, fixed=False), "-o", tmp_path) == 1
+    assert (tmp_path / "millepede.res").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "what"),
+    [("hugecut 20\nnonsense\n", 3, "nonsense"), ("entries 1000\n", 1, "no variable parameter"), (None, 4, "steer.txt")],
+)
+def test_failures(spoil: str | None, code: int, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_case(tmp_path)
+    if spoil is None:
+        path.unlink()
+    else:
+        path.write_text(path.read_text() + spoil)
+    assert run(path, "-o", tmp_path) == code
+    assert what in capsys.readouterr().err
+    assert not (tmp_path / "millepede.res").exists()
