@@ -112,6 +112,21 @@ def solve(
     show({"constants": str(new_constants), "summary": str(outputs.summary), **numbers(result)}, json_)
 
 
+@app.command()
+def report(
+    summaries: Annotated[list[Path], typer.Argument(metavar="SUMMARY...", help="summary.json of each iteration.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, e.g. report.html.")],
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Alignment",
+    picture: Annotated[Path | None, typer.Option(help="Draw one wide figure too, .svg or .png.")] = None,
+    threshold: Annotated[float, typer.Option(help="Largest shift over its error that counts as converged.")] = 0.1,
+    json_: Json = False,
+) -> None:
+    """Write a page that shows whether an alignment is good: one file of HTML, complete in itself."""
+    from fiducial.alignment.report import Report, write_report
+
+    show(write_report(summaries, Report(output, title, picture, threshold)), json_)
+
+
 @app.command(name="constants")
 def show_constants(
     file: Annotated[Path, typer.Argument(help="Constants, e.g. inputforalign.txt.")],
