@@ -80,12 +80,10 @@ class Stage:
         self.scheduler = Scheduler(self.database)
         self.agent = Lease("agent", "local", 60.0)
 
-    def create(
-        self, steps: Mapping[str, Any], *, variables: Mapping[str, Any] | None = None, **fields: Any
-    ) -> Campaign:
-        return self.create_from(workflow(steps, **fields), variables or {})
+    def create(self, steps: Mapping[str, Any], **fields: Any) -> Campaign:
+        return self.create_from(workflow(steps, **fields))
 
-    def create_from(self, made: Workflow, variables: Mapping[str, Any]) -> Campaign:
+    def create_from(self, made: Workflow, **variables: Any) -> Campaign:
         return create(self.scheduler, prepare(made, variables, workflow_folder=self.folder, base=self.folder))
 
     def lease(self, campaign: Campaign, limit: int = 1000, **options: Any) -> list[dict[str, Any]]:

@@ -207,7 +207,7 @@ class Scheduler:
         with self.database.write() as connection:
             groups = {row["id"]: row for row in queries.group_rows(connection, number)}
             campaign = self.campaign(connection, number)
-            wanted = write.fetch(connection, set(ids))
+            wanted = _inside(groups, write.fetch(connection, set(ids)))
             children = advance.skipped_children(connection, campaign, groups, wanted.values())
             again = [
                 Change(job, _start(job, groups), write.now(), who, "asked for", retries="{}")
@@ -230,17 +230,17 @@ class Scheduler:
         return self._order(ids, "kill", JobState.KILLED, {JobState.WAITING, JobState.READY, JobState.HELD}, who)
 
     def release(self, number: int, ids: Iterable[int], who: str) -> int:
-        """Let held jobs run, as far as their parents are done. How many."""
+        """Let held jobs run, as far as their parents are done; a hold not yet obeyed is taken back. How many."""
         with self.database.write() as connection:
-            found = write.fetch(connection, set(ids))
             groups = {row["id"]: row for row in queries.group_rows(connection, number)}
+            found = _inside(groups, write.fetch(connection, set(ids))).values()
             changes = [
-                Change(job, _start(job, groups), write.now(), who)
-                for job in found.values()
-                if job.state is JobState.HELD
+                Change(job, _start(job, groups), write.now(), who) for job in found if job.state is JobState.HELD
             ]
             write.apply(connection, changes)
-        return len(changes)
+            taken_back = write.order(connection, [job.id for job in found if job.order == "hold"], None)
+            advance.advance(connection, self.campaign(connection, number))
+        return len(changes) + taken_back
 
     def _order(self, ids: Iterable[int], what: str, to: JobState, states: set[JobState], who: str) -> int:
         with self.database.write() as connection:
@@ -277,6 +277,11 @@ class Scheduler:
         """Take a campaign that is over out of the lists; its name is free again."""
         with self.database.write() as connection:
             write.set_campaign(connection, number, state=CampaignState.ARCHIVED.value)
+
+
+def _inside(groups: Mapping[int, RowMapping], found: Mapping[int, Job]) -> dict[int, Job]:
+    """Those of the jobs that are in one of the groups."""
+    return {number: job for number, job in found.items() if job.group in groups}
 
 
 def _start(job: Job, groups: Mapping[int, RowMapping]) -> JobState:
