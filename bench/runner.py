@@ -3,8 +3,22 @@
 The floor is ``xargs -P2 -n1 touch``: no claim, no log, no result, no check. The local backend does the same ``touch``
 with all of that, and publishes the file. Both run in turn, and medians are compared::
 
-    python bench/runner.py            2,000 jobs, 5 rounds
-    python bench/runner.py --profile  where the CPU time of a worker goes
+    python bench/runner.py [--jobs 2000] [--rounds 5]
+
+Where the CPU time of a job goes, on two cores with Python 3.11 and everything on a tmpfs:
+
+    ========================================================================  =======
+    the payload itself, from its exec on (dynamic linking for the most part)  1.15 ms
+    worker: ``posix_spawn``, where the kernel copies the process              0.11 ms
+    worker: 25 other system calls; mkdir, create and rename lead              0.13 ms
+    worker: Python, of which JSON takes a fifth                               0.15 ms
+    engine: JSON, sockets, accounting                                         0.05 ms
+    ========================================================================  =======
+
+What has been tried and counts: a worker that hands its empty scratch on to the next job (on ext4 each mkdir and create
+takes 0.2 ms longer while inodes are being freed), events gathered for 10 ms while there is work ahead (halves the
+engine's share), copying the environment once, and not importing ``socket``, ``typing`` or ``pathlib`` in the worker.
+On a disk, creating the log, the result and the directory of an attempt costs what the file system takes for it.
 """
 
 from __future__ import annotations
@@ -98,7 +112,7 @@ def main() -> None:
             rates["local backend"].append(timed(campaign, options.jobs, Path(name, f"local{turn}")))
     for name, figures in rates.items():
         rate, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
-        print(f"{name:14} {rate:7.0f} jobs/s  {cpu:.3f} ms CPU a job")
+        print(f"{name:14} {rate:7.0f} jobs/s  {cpu:.3f} ms CPU a job, all processes")
     ratios = [ours[0] / peer[0] for ours, peer in zip(rates["local backend"], rates["xargs"], strict=True)]
     print(f"local backend / xargs: {100 * statistics.median(ratios):.0f} % (median of {options.rounds} rounds)")
 

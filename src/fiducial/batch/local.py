@@ -46,12 +46,15 @@ from fiducial.runner import runner
 __all__ = ["LocalBackend", "machine_memory", "state_of"]
 
 _START_WORKER = "import sys; sys.path.insert(0, sys.argv[1]); import runner; sys.exit(runner.main(sys.argv[2:]))"
-_RECEIVE = 2 * runner.MESSAGE_LIMIT
+_RECEIVE = runner.MESSAGE_LIMIT
 
 #: Work that is sent ahead for each slot: this much time's worth of it, within these numbers of jobs.
 _AHEAD_SECONDS = 0.05
 _AHEAD_LEAST = 2
 _AHEAD_MOST = 32
+
+#: Events are gathered for this long, but never for more than a quarter of what the work sent ahead lasts.
+_GATHER_SECONDS = 0.01
 
 _LOOK_AFTER_ADOPTED = 0.1
 _HOPELESS = 5
@@ -320,10 +323,21 @@ class LocalBackend:
         while True:
             self._look_after_unfinished_business()
             self._listen(0.0 if self._events else self._patience(deadline))
+            if self._events and self._may_gather(deadline):
+                self._listen(0.0)
             self._dispatch()
             if self._events or time.monotonic() >= deadline:
                 events, self._events = self._events, []
                 return events
+
+    def _may_gather(self, deadline: float) -> bool:
+        """Let more events come together while the workers have enough to do: each answer costs the engine a commit."""
+        ahead = (self._sent - 2 * self.slots) * self._mean_wall / self.slots
+        rest = min(_GATHER_SECONDS, ahead / 4, deadline - time.monotonic())
+        if rest < 0.001:
+            return False
+        time.sleep(rest)
+        return True
 
     def _patience(self, deadline: float) -> float:
         wait = max(0.0, deadline - time.monotonic())

@@ -472,6 +472,7 @@ class Tree:
 
     def __init__(self, pid: int, desk: "Desk", usage: "Usage", directory: str) -> None:
         self.status = None  # type: int | None
+        self.gone = False  # whether nothing was left when last looked
         self._pid = pid
         self._desk = desk
         self._usage = usage
@@ -899,7 +900,7 @@ class Job:
             tree.end(float(self._spec.get("grace", 10.0)))
             self._record(tree.status)
             raise verdict
-        if not tree.reap():
+        if not tree.gone and not tree.reap():
             self._held.note("processes that the payload left behind were killed: %d" % tree.kill())
         return tree.status or 0
 
@@ -909,7 +910,7 @@ class Job:
         unannounced = True
         while True:
             self._desk.wait(watchdog.pause())
-            tree.reap()
+            tree.gone = tree.reap()
             if tree.status is not None:
                 return None
             if self._desk.stop:
@@ -1132,7 +1133,7 @@ class Worker(Desk):
 
     def _receive(self) -> "dict[str, Any] | None":
         try:
-            data = os.read(self._specs, 2 * MESSAGE_LIMIT)
+            data = os.read(self._specs, MESSAGE_LIMIT)
         except BlockingIOError:  # another worker was faster
             return None
         if not data:
