@@ -143,9 +143,12 @@ def _shorten(text: str) -> str:
 
 def _undefined(error: UndefinedError, text: str, context: Mapping[str, Any], where: str) -> WorkflowError:
     name = re.search(r"'([^']+)' is undefined|has no attribute '([^']+)'", str(error))
-    missing = (name[1] or name[2]) if name else "?"
-    hint = nearest(missing, context) or "known here: " + ", ".join(sorted(map(str, context)))
-    return WorkflowError(f"{where}: unknown variable '{missing}' in '{_shorten(text)}'", hint=hint)
+    return _unknown((name[1] or name[2]) if name else "?", text, context, where)
+
+
+def _unknown(name: str, text: str, context: Mapping[str, Any], where: str) -> WorkflowError:
+    hint = nearest(name, context) or "known here: " + ", ".join(sorted(map(str, context)))
+    return WorkflowError(f"{where}: unknown variable '{name}' in '{_shorten(text)}'", hint=hint)
 
 
 def _guarded(text: str, context: Mapping[str, Any], where: str, work: Callable[[], T]) -> T:
@@ -191,10 +194,7 @@ def evaluate(expression: str, context: Mapping[str, Any], where: str) -> Any:
     """
     value = _guarded(expression, context, where, lambda: _expression(expression)(context))
     if isinstance(value, Undefined):
-        name = value._undefined_name
-        raise WorkflowError(
-            f"{where}: unknown name '{name}' in '{_shorten(expression)}'", hint=nearest(str(name), context)
-        )
+        raise _unknown(str(value._undefined_name), expression, context, where)
     return value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fiducial.core.errors import NotFoundError, WorkflowError
@@ -272,6 +272,7 @@ WORKFLOWS = st.builds(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(WORKFLOWS)
 def test_a_snapshot_comes_back_as_it_was(workflow: Workflow) -> None:
     text = dump_json(workflow)

@@ -133,12 +133,14 @@ def _rows(workflow: Workflow, width: Callable[[str], float], limit: float) -> di
 
 
 def _parts(workflow: Workflow) -> dict[str, int]:
-    """0: before the iterations or beside them; 1: iterated; 2: afterwards."""
+    """0: before the iterations or beside them; 1: in them; 2: afterwards."""
+    before = frozenset().union(*(ancestors(workflow, name) for name in workflow.iterated))
     parts: dict[str, int] = {}
     for name in _sorted(workflow):
         step = workflow.steps[name]
         late = any(parts.get(after.step, 0) > 0 for after in step.after)
-        parts[name] = 1 if step.iterate else 2 if late else 0
+        # What is not iterated but lies between iterated steps is a mistake; it is drawn where it lies.
+        parts[name] = 1 if step.iterate or (late and name in before) else 2 if late else 0
     return parts
 
 
