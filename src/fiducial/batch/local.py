@@ -300,8 +300,12 @@ class LocalBackend:
                     keys.append(messages[message])
         return keys
 
-    def _examine(self, key: JobKey, directory: Path) -> bool:
-        """Decide an attempt by its directory; false if it is alive."""
+    def _examine(self, key: JobKey, directory: Path, *, swept: bool = False) -> bool:
+        """Decide an attempt by its directory; false if it is alive.
+
+        Args:
+            swept: what a dead runner may have left running has been killed before.
+        """
         state = state_of(directory)
         if state in ("absent", "revoked"):
             if not revoke(directory):
@@ -310,9 +314,9 @@ class LocalBackend:
         elif state == "finished":
             self._settle(key, Finished(*key, read_result(directory) or {}))
         elif state in ("orphan", "dead"):
-            count = kill_left_behind([directory])
-            left = f"; {count} processes of its payload were killed" if count else ""
-            self._settle(key, Lost(*key, f"its runner died without a result{left}"))
+            if not swept:
+                kill_left_behind([directory])
+            self._settle(key, Lost(*key, "its runner died without a result"))
         return state != "alive"
 
     # ----------------------------------------------------------------------------------------------------- events
@@ -444,10 +448,12 @@ class LocalBackend:
 
     def recover(self, attempts: Iterable[Attempt]) -> list[Event]:
         """Take over what an earlier engine has left; what still runs keeps its slot until it has ended."""
-        for attempt in attempts:
-            key = (attempt.job, attempt.attempt)
-            directory = Path(attempt.directory)
-            if key not in self._jobs and not self._examine(key, directory):
+        left = {(job, attempt): Path(directory) for job, attempt, directory in attempts}
+        foreign = {key: directory for key, directory in left.items() if key not in self._jobs}
+        dead = {directory for directory in foreign.values() if state_of(directory) in ("orphan", "dead")}
+        kill_left_behind(dead)
+        for key, directory in foreign.items():
+            if not self._examine(key, directory, swept=directory in dead):
                 self._adopt(key, directory)
         events, self._events = self._events, []
         return events

@@ -95,6 +95,7 @@ _FIRST_SAMPLE = 0.05
 _SLOWEST_SAMPLE = 1.0
 _UNKILLABLE_AFTER = 60.0
 _HOST = os.uname()[1]
+_FILE = os.path.abspath(__file__)  # before we change the directory: old Pythons give what the command line said
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FOREIGN = (errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -688,7 +689,12 @@ def _carry(source: str, temporary: str, desk: "Desk") -> None:
         os.close(reading)
 
 
-def publish(source: str, final: str, suffix: str, desk: "Desk") -> None:
+def _temporary(final: str, job: int, attempt: int) -> str:
+    """Where a file from another file system grows before it gets its name."""
+    return "%s.tmp-%d.%d" % (final, job, attempt)
+
+
+def publish(source: str, final: str, temporary: str, desk: "Desk") -> None:
     """Bring a file to its place, where it appears whole or not at all."""
     try:
         os.replace(source, final)
@@ -703,7 +709,6 @@ def publish(source: str, final: str, suffix: str, desk: "Desk") -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        temporary = final + ".tmp-" + suffix
         _carry(source, temporary, desk)
         os.replace(temporary, final)
 
@@ -756,7 +761,6 @@ class Job:
         self._spec = spec
         self._held = held
         self._desk = desk
-        self._suffix = "%d.%d" % (spec["job"], spec["attempt"])
         self._scratch = ""
         self._environment = {}  # type: dict[str, str]
         self._watchdog = None  # type: Watchdog | None
@@ -802,7 +806,8 @@ class Job:
         base = self._spec.get("scratch")
         path = self._held.directory + "/scratch"
         if base:
-            path = "%s/fiducial-%s-%s-%s" % (base, self._spec["ledger"][:8], self._suffix, os.urandom(3).hex())
+            name = "%s-%d.%d" % (self._spec["ledger"][:8], self._spec["job"], self._spec["attempt"])
+            path = "%s/fiducial-%s-%s" % (base, name, os.urandom(3).hex())
         try:
             if not self._desk.scratches.take(path):
                 os.mkdir(path)
@@ -835,6 +840,10 @@ class Job:
                 os.makedirs(os.path.dirname(item["path"]), exist_ok=True)
         if item.get("name") is not None:
             _inside(self._scratch, item["name"])
+        for attempt in range(1, self._spec["attempt"]):  # a copy that was cut short when its node died
+            temporary = _temporary(item["path"], self._spec["job"], attempt)
+            if os.path.exists(temporary):
+                os.unlink(temporary)
 
     def _make_environment(self) -> "dict[str, str]":
         environment = self._desk.environment.copy()
@@ -845,6 +854,7 @@ class Job:
         environment["FIDUCIAL_DIRECTORY"] = self._held.directory
         environment["FIDUCIAL_SCRATCH"] = self._scratch
         metrics = self._spec.get("metrics", "metrics.json")
+        environment.pop("FIDUCIAL_METRICS", None)  # we may be part of a payload ourselves
         if metrics:
             environment["FIDUCIAL_METRICS"] = _inside(self._scratch, metrics)
         return environment
@@ -871,7 +881,7 @@ class Job:
             path = self._held.directory + "/call.json"
             call = {"call": spec["call"], "kwargs": spec.get("kwargs") or {}}
             write_atomically(path, json.dumps(call).encode())
-            return [spec.get("python") or sys.executable, os.path.abspath(__file__), "--call", path]
+            return [spec.get("python") or sys.executable, _FILE, "--call", path]
         raise failed("spec", 'the specification has none of "argv", "script" and "call"')
 
     def _with_environment(self, argv: "list[str]", marker: str) -> "list[str]":
@@ -969,7 +979,8 @@ class Job:
                 ready.append((source, entry))
         for source, entry in ready:
             if source != entry["path"]:
-                publish(source, entry["path"], self._suffix, self._desk)
+                temporary = _temporary(entry["path"], self._spec["job"], self._spec["attempt"])
+                publish(source, entry["path"], temporary, self._desk)
             self.outputs.append(entry)
 
     def _verify_output(self, item: "dict[str, Any]", source: str) -> "dict[str, Any] | None":

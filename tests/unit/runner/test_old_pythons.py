@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,17 @@ def test_whole_job_under_the_oldest_python(job: Any, python: str) -> None:
     assert result["metrics"] == {"a": 2}
     assert "abc" in job.log
     assert "were killed: 1" in job.log
+
+
+@pytest.mark.parametrize("python", old_pythons()[:1])
+def test_call_of_a_runner_that_was_started_by_a_relative_path(job: Any, python: str) -> None:
+    (job.folder / "code.py").write_text("def say():\n    print('hello')\n")
+    job.spec.update(call=f"{job.folder}/code.py:say", python=python)
+    (job.folder / "again.json").write_text(json.dumps({**job.spec, "directory": f"{job.folder}/again"}))
+    copy = job.folder / "runner.py"
+    copy.write_text(SOURCE)
+    subprocess.run([python, "runner.py", "again.json"], cwd=job.folder, check=True)
+    assert (job.folder / "again" / "log.txt").read_text() == "hello\n"
 
 
 @pytest.mark.parametrize("python", old_pythons()[:1])

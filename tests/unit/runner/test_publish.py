@@ -48,6 +48,15 @@ def test_to_another_file_system(job: Any, elsewhere: Path) -> None:
     assert subprocess.run(["cksum"], input=final.read_bytes(), capture_output=True).stdout.decode() == job.log
 
 
+def test_rest_of_an_interrupted_copy_is_removed(job: Any) -> None:
+    final = job.output()
+    final.parent.mkdir()
+    final.with_name("out.tmp-7.1").write_text("half")
+    final.with_name("out.tmp-8.1").write_text("another job's")
+    assert job.payload("echo 1 > out").run()["state"] == "done"
+    assert {path.name for path in final.parent.iterdir()} == {"out", "out.tmp-8.1"}
+
+
 def test_scratch_on_another_file_system(job: Any, elsewhere: Path) -> None:
     final = job.output()
     assert job.payload("echo 1 > out", scratch=str(elsewhere)).run()["state"] == "done"
