@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["age", "amount", "print_json", "print_table", "span"]
+__all__ = ["age", "amount", "moment", "print_json", "print_table", "span"]
 
 
 def print_json(value: Any) -> None:
@@ -44,6 +44,13 @@ def age(at: float | None) -> str:
     import time
 
     return "" if at is None else f"{span(max(0.0, time.time() - at))} ago"
+
+
+def moment(at: float | None) -> str:
+    """A time, in the zone of who reads it."""
+    import time
+
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def amount(size: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,22 @@ from fiducial.core.jobspec import attempt_directory
 from fiducial.core.states import JobState
 from fiducial.ledger import queries
 
-__all__ = ["campaign_view", "find", "group_view", "job_name", "job_view", "log_file", "summary_view"]
+__all__ = [
+    "campaign_view",
+    "find",
+    "full_job_view",
+    "group_view",
+    "history_view",
+    "job_name",
+    "job_view",
+    "listed_view",
+    "log_file",
+    "metric_lines",
+    "summary_view",
+]
 
+# Metrics of larger groups are for an export: a look at a campaign must stay quick.
+MOST_METRICS = 1000
 STATES = tuple(state.value for state in JobState)
 
 
@@ -70,7 +84,8 @@ def campaign_view(connection: Connection, campaign: int, problems: int = 20) -> 
         "retrying": sum(int(group["retrying"]) for group in groups),
         "counts": totals,
         "groups": [group_view(group) for group in groups],
-        "metrics": queries.metric_values(connection, campaign),
+        "metrics": queries.metric_values(connection, campaign, most=MOST_METRICS),
+        "cost": [dict(step) for step in queries.usage(connection, campaign)],
         "problems": _problems(connection, row, problems) if troubled else [],
     }
 
@@ -80,25 +95,69 @@ def _problems(connection: Connection, campaign: RowMapping, limit: int) -> list[
     return [job_view(row, campaign) for row in rows]
 
 
+_OF_ATTEMPT = ("cause", "message", "exit_code", "signal", "host", "started", "finished", "wall_s", "cpu_s", "max_rss")
+
+
 def job_name(row: Any) -> str:
     """``step/iteration/key``; the iteration only where there is one."""
     return "/".join([row["step"], *([f"{row['iteration']:02d}"] if row["iteration"] else []), row["key"]])
 
 
-def job_view(row: RowMapping, campaign: RowMapping) -> dict[str, Any]:
-    """A job with its latest attempt."""
-    shown = ("state", "attempt", "cause", "message", "exit_code", "signal", "host", "started", "finished")
-    usage = ("wall_s", "cpu_s", "max_rss")
+def job_view(row: Mapping[Any, Any], campaign: RowMapping) -> dict[str, Any]:
+    """A job with its latest attempt; its name is one that every command takes."""
     return {
         "id": row["id"],
-        "name": job_name(row),
+        "name": f"{campaign['name']}/{job_name(row)}",
         "step": row["step"],
         "iteration": row["iteration"],
         "key": row["key"],
         "values": json.loads(row["vals"]) if row["vals"] else {},
-        **{key: row[key] for key in (*shown, *usage)},
+        **{key: row[key] for key in ("state", "attempt", *_OF_ATTEMPT)},
         "retries": json.loads(row["retries"]) if row["retries"] else {},
         "log": str(log_file(campaign, row)) if row["attempt"] else None,
+    }
+
+
+def listed_view(row: RowMapping) -> dict[str, Any]:
+    """A campaign in a list: its row and its jobs by state."""
+    counts = {state: int(row[state]) for state in STATES}
+    return {**summary_view(row), "total": int(row["total"]), "retrying": int(row["retrying"]), "counts": counts}
+
+
+def history_view(connection: Connection, job: int) -> list[dict[str, Any]]:
+    """Everything that happened to a job, with those who did it by their names."""
+    rows = queries.transitions_of(connection, job)
+    agents = queries.agents_named(connection, {row["who"] for row in rows if row["who"]})
+    shown = ("at", "attempt", "state", "why")
+    return [{**{key: row[key] for key in shown}, "who": _who(row["who"], agents)} for row in rows]
+
+
+def _who(who: str | None, agents: Mapping[str, RowMapping]) -> str | None:
+    agent = agents.get(who or "")
+    return f"agent at {agent['site']} (process {agent['pid']} on {agent['host']})" if agent else who
+
+
+def full_job_view(connection: Connection, campaign: RowMapping, job: int) -> dict[str, Any]:
+    """Everything that the ledger knows of a job."""
+    row = queries.job_row(connection, job)
+    tries = queries.attempts_of(connection, job)
+    last: dict[str, Any] = {**dict.fromkeys(_OF_ATTEMPT), **(tries[-1] if tries else {})}
+    places = [log_file(campaign, row, attempt["number"]).parent for attempt in tries]
+    return {
+        **job_view({**last, **row}, campaign),
+        "campaign": campaign["name"],
+        "order": row["order"],
+        "missing": row["missing"],
+        "attempts": [
+            {**{key: value for key, value in attempt.items() if key != "job"}, "directory": str(place)}
+            for attempt, place in zip(tries, places, strict=True)
+        ],
+        "history": history_view(connection, job),
+        "artifacts": [
+            {key: value for key, value in artifact.items() if key != "job"}
+            for artifact in queries.artifacts_of(connection, job)
+        ],
+        "files": [str(file) for place in places[-1:] if place.is_dir() for file in sorted(place.iterdir())],
     }
 
 

@@ -22,7 +22,19 @@ from fiducial.ledger import schema
 from fiducial.ledger.database import Database, filesystem_of
 from fiducial.ledger.schema import attempts, groups, jobs
 
-__all__ = ["Miscount", "backup", "copy_file", "damage", "info", "miscounts", "repair", "restore", "vacuum"]
+__all__ = [
+    "Miscount",
+    "backup",
+    "copy_file",
+    "damage",
+    "info",
+    "miscounts",
+    "must_be_ledger",
+    "repair",
+    "restore",
+    "revision",
+    "vacuum",
+]
 
 Progress = Callable[[int, int], None]
 
@@ -62,6 +74,13 @@ def _size(path: Path) -> int:
 def _parts(path: Path) -> list[Path]:
     """The files of a database: they belong together, and an old log beside a new file destroys it."""
     return [path.with_name(f"{path.name}{suffix}") for suffix in ("", "-wal", "-shm")]
+
+
+def revision(path: Path) -> str | None:
+    """The revision of a ledger's file, read without bringing it up to date."""
+    with suppress(sqlite3.DatabaseError), closing(_open(path)) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+    return None
 
 
 # ---------------------------------------------------------------- is it sound?
@@ -210,7 +229,7 @@ def restore(source: Path, ledger: Path, progress: Progress | None = None) -> Pat
         NotFoundError: there is no such backup.
         LedgerError: it is damaged or no ledger, or the ledger is in use.
     """
-    _must_be_ledger(source)
+    must_be_ledger(source)
     fresh = ledger.with_name(f"{ledger.name}.restoring")
     ledger.parent.mkdir(parents=True, exist_ok=True)
     copy_file(source, fresh, progress)
@@ -223,7 +242,13 @@ def restore(source: Path, ledger: Path, progress: Progress | None = None) -> Pat
     return aside
 
 
-def _must_be_ledger(path: Path) -> None:
+def must_be_ledger(path: Path) -> None:
+    """Make sure that a file is a sound ledger.
+
+    Raises:
+        NotFoundError: there is no such file.
+        LedgerError: it is damaged, or something else.
+    """
     wrong = damage(path)
     if wrong:
         raise LedgerError(f"{path} is damaged: {wrong[0]}", hint="the ledger was left as it is; try another backup")

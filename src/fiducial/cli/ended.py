@@ -1,0 +1,49 @@
+"""What follows when a person stops jobs or lets them run: who does it, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from fiducial.core.errors import UsageError
+from fiducial.core.states import JobState
+from fiducial.engine import supervisor
+from fiducial.engine.campaign import Campaign
+from fiducial.engine.scheduler import Scheduler
+
+__all__ = ["RETRIED", "end_left", "only", "say_ready"]
+
+#: What may be run again; what is done stays, because later steps have been built on it.
+RETRIED = ("failed", "killed", "skipped", "held")
+
+
+def only(states: Sequence[JobState] | None, allowed: Collection[str], what: str) -> tuple[str, ...]:
+    """The states that a user chose.
+
+    Raises:
+        UsageError: jobs in one of them cannot be ``what``.
+    """
+    chosen = tuple(state.value for state in states or ())
+    for state in chosen:
+        if state not in allowed:
+            raise UsageError(f"jobs that are {state} cannot be {what}", hint="possible: " + ", ".join(allowed))
+    return chosen
+
+
+def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | None = None) -> str:
+    """Have orders for attempts under way carried out; says by whom. Without an engine it is done here and now."""
+    from fiducial.batch.local import LocalBackend
+
+    if supervisor.is_running(campaign.folder):
+        return "the engine that runs the campaign stops what is under way"
+    if not campaign.folder.is_dir():
+        supervisor.claim_folder(campaign.folder, scheduler.database, campaign.name)
+    with supervisor.locked(campaign.folder):
+        left = supervisor.end_left(scheduler, campaign, LocalBackend(1, None), jobs)
+    return f"no engine runs; what an earlier one had left of {left} attempt{'' if left == 1 else 's'} is stopped"
+
+
+def say_ready(campaign: Campaign, what: str) -> str:
+    """``what`` has been allowed to run; who will run it."""
+    if supervisor.is_running(campaign.folder):
+        return f"{what}; the engine that runs the campaign takes them up"
+    return f"{what}; to run them: fiducial campaign resume {campaign.name}"
