@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from campaigns import Stage
+pytest.register_assert_rewrite("campaigns")
+
+from campaigns import Stage  # noqa: E402 - first it must be known that it holds assertions
 
 
 @pytest.fixture

@@ -1,0 +1,308 @@
+"""Kill -9 of engine, workers or everything, at any moment: the campaign ends, and nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from campaigns import check_ledger
+from fiducial.ledger.database import Database
+
+LOG = logging.getLogger(__name__)
+JOBS, ITERATIONS, ROUNDS = 40, 3, 28
+MARK = "FIDUCIAL_TEST_MARK"
+
+# Each line is one write to a file opened with O_APPEND, so lines of several payloads never mix.
+PAYLOAD = """#!/bin/bash
+say() {{ echo "$1 $FIDUCIAL_JOB $FIDUCIAL_ATTEMPT $(date +%s.%N)" >>{records}; }}
+say start
+echo "$FIDUCIAL_JOB" >"$1"
+sleep 0.0$((RANDOM % 9))
+[ -z "$2" ] || echo '{{"shift": 1.0}}' >"$FIDUCIAL_METRICS"
+say end
+"""
+
+WORKFLOW = """
+format = 1
+name = "kill"
+
+[iteration]
+max = {iterations}
+until = "fit.shift < 0.1"
+
+[steps.raw]
+fanout = {{ files = "0-4" }}
+command = ["bash", "{payload}", "{{{{ output }}}}"]
+outputs = ["raw_{{{{ file }}}}.txt"]
+
+[steps.reco]
+iterate = true
+after = "raw"
+fanout = {{ files = "0-{jobs}" }}
+command = ["bash", "{payload}", "{{{{ output }}}}"]
+outputs = ["{{{{ iteration }}}}/reco_{{{{ file }}}}.txt"]
+
+[steps.fit]
+iterate = true
+after = "reco"
+inputs.files = {{ from = "reco" }}
+command = ["bash", "{payload}", "{{{{ output }}}}", "metrics"]
+outputs = ["{{{{ iteration }}}}/fit.txt"]
+metrics = ["shift"]
+
+[steps.plot]
+after = "fit"
+inputs.fit = {{ from = "fit", every = true }}
+command = ["bash", "{payload}", "{{{{ output }}}}"]
+outputs = ["plot.txt"]
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One campaign in a folder of its own; all its processes carry a mark by which they are found again."""
+
+    folder: Path
+
+    @property
+    def records(self) -> Path:
+        return self.folder / "records"
+
+    @property
+    def campaign(self) -> Path:
+        return self.folder / "kill"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "fiducial", "run", "kill.toml", "-j", "2", "--quiet"]
+        environment = {**os.environ, MARK: str(self.folder), "FIDUCIAL_LEDGER": str(self.folder / "ledger.db")}
+        with (self.folder / "messages").open("ab") as messages:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages
+            )
+
+    def processes(self) -> dict[int, list[str]]:
+        """Command lines of all processes that carry the mark, by number."""
+        mark = f"{MARK}={self.folder}".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue  # it ended while we looked
+        return found
+
+    def workers(self) -> list[int]:
+        return [pid for pid, words in self.processes().items() if "--warm" in words]
+
+    def said(self) -> str:
+        return (self.folder / "messages").read_text(errors="replace")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    payload = tmp_path / "payload.sh"
+    payload.write_text(PAYLOAD.format(records=site.records))
+    site.records.touch()
+    (tmp_path / "kill.toml").write_text(WORKFLOW.format(payload=payload, jobs=JOBS, iterations=ITERATIONS))
+    yield site
+    for pid in site.processes():
+        kill(pid)
+
+
+def seeded() -> random.Random:
+    """Chance that can be repeated; pytest shows the line of a test that fails."""
+    seed = int(os.environ.get("FIDUCIAL_TEST_SEED") or random.randrange(10**6))
+    LOG.warning("FIDUCIAL_TEST_SEED=%d repeats this", seed)
+    return random.Random(seed)
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def strike(site: Site, engine: subprocess.Popen[bytes], whom: str) -> None:
+    """Kill what is named, at once; processes that are born meanwhile are what makes it interesting."""
+    if whom == "workers":
+        for pid in site.workers():
+            kill(pid)
+        return
+    kill(engine.pid)
+    if whom == "everything":
+        for pid in site.processes():
+            kill(pid)
+    engine.wait()
+
+
+def done_in_ledger(site: Site) -> dict[int, int]:
+    """Jobs that the ledger says are done, with their attempt."""
+    with sqlite3.connect(f"file:{site.folder / 'ledger.db'}?mode=ro", uri=True, timeout=30) as connection:
+        try:
+            rows = connection.execute("SELECT id, attempt FROM jobs WHERE state = 'done'").fetchall()
+        except sqlite3.OperationalError:  # it was killed before it had made the tables
+            rows = []
+    connection.close()
+    return dict(rows)
+
+
+def rows(site: Site, sql: str) -> list[dict[str, Any]]:
+    connection = sqlite3.connect(site.folder / "ledger.db", timeout=30)
+    connection.row_factory = sqlite3.Row
+    try:
+        return [dict(row) for row in connection.execute(sql)]
+    finally:
+        connection.close()
+
+
+def payload_runs(site: Site) -> dict[tuple[int, int], dict[str, float]]:
+    """When each attempt's payload started and ended, by its own word."""
+    runs: dict[tuple[int, int], dict[str, float]] = {}
+    for line in site.records.read_text().splitlines():
+        what, job, attempt, at = line.split()
+        run = runs.setdefault((int(job), int(attempt)), {})
+        assert what not in run, f"attempt {attempt} at job {job} has two records of its {what}"
+        run[what] = float(at)
+    return runs
+
+
+def test_a_campaign_survives_being_killed_at_any_moment(site: Site) -> None:
+    chance = seeded()
+    struck: Counter[str] = Counter()
+    recorded: dict[int, int] = {}
+    engine = None
+    for _ in range(ROUNDS):
+        if engine is None or engine.poll() is not None:
+            engine = site.start()
+        time.sleep(chance.uniform(0.05, 1.2))
+        whom = chance.choice(["engine", "workers", "everything"])
+        strike(site, engine, whom)
+        struck[whom] += 1
+        if (site.folder / "ledger.db").exists():
+            now = done_in_ledger(site)
+            assert now.items() >= recorded.items(), "what was done is not done any more"
+            recorded = now
+    LOG.warning("killed %s; %d jobs were done before the last run", dict(struck), len(recorded))
+    assert engine is not None
+    if engine.poll() is None:
+        engine.wait(timeout=120)
+    last = site.start()
+    assert last.wait(timeout=120) == 0, site.said()
+    check_campaign(site)
+    check_outputs(site)
+    check_payloads(site)
+    wait_until_all_are_gone(site)
+    check_folders(site)
+
+
+def check_campaign(site: Site) -> None:
+    assert rows(site, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    (campaign,) = rows(site, "SELECT * FROM campaigns")
+    assert (campaign["state"], campaign["iteration"]) == ("done", ITERATIONS)
+    states = Counter(row["state"] for row in rows(site, "SELECT state FROM jobs"))
+    assert states == {"done": 4 + ITERATIONS * (JOBS + 1) + 1}
+    once = rows(site, "SELECT job, COUNT(*) AS n FROM attempts WHERE state = 'done' GROUP BY job")
+    assert [row["n"] for row in once] == [1] * states["done"]
+    database = Database(f"sqlite:///{site.folder / 'ledger.db'}")
+    try:
+        with database.read() as connection:
+            check_ledger(connection)
+    finally:
+        database.close()
+
+
+def check_outputs(site: Site) -> None:
+    artifacts = rows(site, "SELECT * FROM artifacts")
+    assert len(artifacts) == 4 + ITERATIONS * (JOBS + 1) + 1
+    for row in artifacts:
+        content = Path(row["path"]).read_bytes()
+        assert content == f"{row['job']}\n".encode()
+        assert (len(content), f"{zlib.adler32(content):08x}") == (row["size"], row["adler32"])
+
+
+def check_payloads(site: Site) -> None:
+    """No two payloads of a job at once, and none after the attempt that was recorded as done."""
+    runs = payload_runs(site)
+    done = {row["job"]: row["number"] for row in rows(site, "SELECT job, number FROM attempts WHERE state = 'done'")}
+    by_job: dict[int, list[tuple[int, Mapping[str, float]]]] = {}
+    for (job, attempt), run in sorted(runs.items()):
+        by_job.setdefault(job, []).append((attempt, run))
+    assert by_job.keys() == done.keys()
+    for job, tries in by_job.items():
+        attempt, final = tries[-1]
+        assert attempt == done[job], f"job {job}: attempt {attempt} ran, though {done[job]} was done"
+        assert "end" in final
+        for (number, before), (_, after) in pairwise(tries):
+            # A payload that was killed told no end; had it lived on, its end would lie after the next one's start.
+            over = before.get("end", before["start"])
+            assert over <= after["start"], f"job {job}: attempt {number} overlaps with the next"
+
+
+def check_folders(site: Site) -> None:
+    published = {row["path"] for row in rows(site, "SELECT path FROM artifacts")}
+    there = {str(path) for path in site.campaign.rglob("*") if path.is_file() and ".fiducial" not in path.parts}
+    assert there == published
+    scratch = [path for path in (site.campaign / ".fiducial").rglob("scratch") if path.is_dir()]
+    for path in scratch:
+        assert not (path.parent / "result.json").exists(), f"{path} was left behind by an attempt that ended"
+
+
+def wait_until_all_are_gone(site: Site) -> None:
+    deadline = time.monotonic() + 10
+    while site.processes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert site.processes() == {}
+
+
+def test_a_campaign_is_created_whole_or_not_at_all(site: Site) -> None:
+    chance = seeded()
+    text = (site.folder / "kill.toml").read_text().replace(f"0-{JOBS}", "0-20000")
+    (site.folder / "kill.toml").write_text(text)
+    seen: Counter[bool] = Counter()
+    for _ in range(14):
+        engine = site.start()
+        time.sleep(chance.uniform(0.2, 1.2))
+        strike(site, engine, "everything")
+        seen[is_whole(site, 20000)] += 1
+        if seen[True]:
+            break
+    LOG.warning("found whole after a kill: %s", dict(seen))
+    assert seen[False]
+    while not is_whole(site, 20000):
+        engine = site.start()
+        time.sleep(3)
+        strike(site, engine, "everything")
+    outcome = json.loads((site.campaign / ".fiducial" / "campaign.json").read_text())
+    assert outcome["campaign"] == "kill"
+
+
+def is_whole(site: Site, jobs: int) -> bool:
+    """Whether the campaign is there; half of it must never be."""
+    path = site.folder / "ledger.db"
+    if not path.exists() or not rows(site, "SELECT 1 FROM sqlite_master WHERE name = 'campaigns'"):
+        return False
+    assert rows(site, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    campaigns = rows(site, "SELECT state FROM campaigns")
+    made = rows(site, "SELECT COUNT(*) AS n FROM jobs")[0]["n"]
+    counted = rows(site, "SELECT COALESCE(SUM(total), 0) AS n FROM groups")[0]["n"]
+    assert made == counted
+    assert (len(campaigns), made) in {(0, 0), (1, 4 + jobs + 1 + 1)}
+    return bool(campaigns)
