@@ -12,7 +12,7 @@ from fiducial.cli.output import print_json
 
 if TYPE_CHECKING:
     from fiducial.core.check import Finding
-    from fiducial.core.workflowfile import WorkflowFile
+    from fiducial.core.workflow import Workflow
 
 __all__ = ["app"]
 
@@ -51,19 +51,19 @@ def show(
 ) -> None:
     """Draw the steps of a workflow, with the number of their jobs."""
     from fiducial.cli.options import parse_set
-    from fiducial.core.check import job_counts
+    from fiducial.core.check import job_counts, with_limit
     from fiducial.core.graph import svg_graph, text_graph
     from fiducial.core.workflowfile import load
 
-    workflowfile = load(file)
-    counts = job_counts(workflowfile, parse_set(set_ or []))
+    workflowfile, overrides = load(file), parse_set(set_ or [])
+    workflow, counts = with_limit(workflowfile, overrides), job_counts(workflowfile, overrides)
     if svg is not None:
-        _write_file(svg, svg_graph(workflowfile.workflow, counts))
+        _write_file(svg, svg_graph(workflow, counts))
         typer.echo(f"{svg} is written")
     elif json:
-        print_json(_show_json(workflowfile, counts))
+        print_json(_show_json(workflow, counts))
     else:
-        typer.echo(text_graph(workflowfile.workflow, counts, ascii_only=not _terminal_knows("┌▼↻")), nl=False)
+        typer.echo(text_graph(workflow, counts, ascii_only=not _terminal_knows("┌▼↻")), nl=False)
 
 
 @app.command()
@@ -123,8 +123,7 @@ def _finding_json(file: Path, finding: Finding) -> dict[str, Any]:
     return {"file": str(file), **asdict(finding)}
 
 
-def _show_json(workflowfile: WorkflowFile, counts: dict[str, int]) -> dict[str, Any]:
-    workflow = workflowfile.workflow
+def _show_json(workflow: Workflow, counts: dict[str, int]) -> dict[str, Any]:
     return {
         "name": workflow.name,
         "description": workflow.description,

@@ -97,6 +97,14 @@ def test_show(starter: Path) -> None:
     assert "until count.error" in output
 
 
+def test_show_fills_in_the_limit(tmp_path: Path) -> None:
+    file = tmp_path / "w.toml"
+    loop = 'iteration.max = "{{ n }}"\n[variables]\nn = 3\n[steps.a]\ncommand = ["x"]\niterate = true\n'
+    file.write_text(f'name = "w"\n{loop}')
+    assert "↻ 3 iterations" in run("show", file)[1]
+    assert json.loads(run("show", file, "--set", "n=5", "--json")[1])["iteration"]["max"] == 5
+
+
 def test_show_as_json(starter: Path) -> None:
     shown = json.loads(run("show", starter, "--json")[1])
     assert shown["name"] == "starter"

@@ -112,6 +112,15 @@ def test_branches() -> None:
     )
 
 
+@pytest.mark.parametrize("matching", ["a", "b"])
+def test_both_kinds_arrive_from_their_sides(matching: str) -> None:
+    after = [{"step": name, "matching": name == matching} for name in "ab"]
+    drawn = text_graph(workflow({"a": {}, "b": {}, "c": {"after": after}}), {})
+    arrows = next(line.split() for line in drawn.splitlines() if "▽" in line)
+    assert arrows == (["▽", "▼"] if matching == "a" else ["▼", "▽"])
+    assert "┼" not in drawn
+
+
 def test_numbers_that_are_not_known() -> None:
     drawn = text_graph(workflow({"a": {"fanout": {"files": "0-3"}}, "b": {}}), {})
     assert "many jobs" in drawn

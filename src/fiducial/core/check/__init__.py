@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fiducial.core.check.jobs import check as check_jobs
-from fiducial.core.check.jobs import job_counts
+from fiducial.core.check.jobs import job_counts, with_limit
 from fiducial.core.check.names import check as check_names
 from fiducial.core.check.order import check as check_order
 from fiducial.core.check.payload import check as check_payload
@@ -18,7 +18,7 @@ from fiducial.core.check.until import check as check_until
 from fiducial.core.findings import Finding
 from fiducial.core.workflowfile import WorkflowFile
 
-__all__ = ["Finding", "check", "job_counts"]
+__all__ = ["Finding", "check", "job_counts", "with_limit"]
 
 
 def check(workflowfile: WorkflowFile, overrides: Mapping[str, Any] | None = None) -> list[Finding]:

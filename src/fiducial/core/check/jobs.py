@@ -17,7 +17,7 @@ from fiducial.core.variables import Scope, value_of
 from fiducial.core.workflow import Glob, Step, Workflow
 from fiducial.core.workflowfile import WorkflowFile
 
-__all__ = ["check", "job_counts"]
+__all__ = ["check", "job_counts", "with_limit"]
 
 #: So many jobs of a step are looked at: enough to see a pattern, few enough to take no time.
 _SAMPLE = 500
@@ -64,6 +64,16 @@ def job_counts(workflowfile: WorkflowFile, overrides: Mapping[str, Any] | None =
             if not _waits_for_files(step, error):
                 raise
     return counts
+
+
+def with_limit(workflowfile: WorkflowFile, overrides: Mapping[str, Any] | None = None) -> Workflow:
+    """The workflow with the most iterations as a number for people to see."""
+    workflow = workflowfile.workflow
+    if workflow.iteration is None:
+        return workflow
+    known = _scope(workflow, workflowfile.folder, overrides or {}).known
+    limit = value_of(workflow.iteration.max, known, "iteration.max")
+    return workflow.model_copy(update={"iteration": workflow.iteration.model_copy(update={"max": limit})})
 
 
 def _waits_for_files(step: Step, error: WorkflowError) -> bool:

@@ -138,14 +138,16 @@ class _Drawing:
         return y + height
 
     def _entry(self, link: Link) -> int:
-        """The column where a link arrives; both kinds at one box keep apart."""
+        """The column where a link arrives; both kinds at one box keep apart, on the sides that they come from."""
         x = self.x[link.lower]
-        if not link.last:
+        arriving = [other for other in self.layout.links if other.lower == link.lower]
+        kinds = {other.edge.matching for other in arriving}
+        if not link.last or len(kinds) == 1:
             return x
-        kinds = {
-            edge.matching for edge in (other.edge for other in self.layout.links) if edge.target == link.edge.target
-        }
-        return x if len(kinds) == 1 else x - 2 if link.edge.matching else x + 2
+        sources = {kind: [self.x[o.upper] for o in arriving if o.edge.matching is kind] for kind in kinds}
+        mean = {kind: sum(columns) / len(columns) for kind, columns in sources.items()}
+        mine, other = link.edge.matching, not link.edge.matching
+        return x - 2 if (mean[mine], mine) < (mean[other], other) else x + 2
 
     def _channel(self, links: Sequence[Link], y: int) -> int:
         """The lines between two rows: each node's on a height of its own; returns where the next row begins."""
