@@ -22,6 +22,7 @@ FAULTS = {
     7: "ends inside a measurement, or does not start with one",
     8: "special data reach beyond its end",
 }
+_LOCAL, _GLOBAL = 1, 2  # between the two zeros of a measurement, and behind them
 _Ints = NDArray[np.int32]
 _Longs = NDArray[np.int64]
 
@@ -117,48 +118,44 @@ def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs
     local_size = np.zeros(records, np.int64)
     value = np.empty(room // 2 + 1, values.dtype)
     sigma = np.empty(room // 2 + 1, values.dtype)
-    local_start = np.zeros(room // 2 + 2, np.int64)
-    global_start = np.zeros(room // 2 + 2, np.int64)
+    local_start = np.empty(room // 2 + 2, np.int64)
+    global_start = np.empty(room // 2 + 2, np.int64)
     local_index = np.empty(room, np.int32)
     local_number = np.empty(room, values.dtype)
     label = np.empty(room, np.int32)
     global_number = np.empty(room, values.dtype)
     hits, locals_, globals_, fault, record = 0, 0, 0, 0, 0
     for record in range(records):
-        first, base, last = value_start[record], integer_start[record], pairs[record]
+        integers = words[integer_start[record] : integer_start[record] + pairs[record]]
+        numbers = values[value_start[record] : value_start[record] + pairs[record]]
         hit0, local0, global0 = hits, locals_, globals_
-        k = 1
-        while k < last:
-            if words[base + k] != 0:
-                fault = 7
-                break
-            measured = values[first + k]
-            k += 1
-            before = locals_
-            while k < last and words[base + k] != 0:
-                local_index[locals_] = words[base + k]
-                local_number[locals_] = values[first + k]
-                locals_ += 1
-                k += 1
-            if k >= last:
-                fault = 7
-                break
-            width = values[first + k]
-            k += 1
-            if before == locals_ and width < 0:  # special data: so many pairs, of any content
-                k += int(np.rint(-width))
-                if k > last:
-                    fault = 8
-                    break
-                continue
-            value[hits], sigma[hits] = measured, width
-            while k < last and words[base + k] != 0:
-                label[globals_] = words[base + k]
-                global_number[globals_] = values[first + k]
-                globals_ += 1
-                k += 1
-            hits += 1
-            local_start[hits], global_start[hits] = locals_, globals_
+        state, skip = _GLOBAL, 0
+        for k in range(1, integers.size):
+            if skip > 0:
+                skip -= 1
+            elif integers[k] != 0:
+                if state == _LOCAL:
+                    local_index[locals_], local_number[locals_] = integers[k], numbers[k]
+                    locals_ += 1
+                elif hits > hit0:
+                    label[globals_], global_number[globals_] = integers[k], numbers[k]
+                    globals_ += 1
+                else:
+                    fault = 7
+            elif state == _GLOBAL:
+                state = _LOCAL
+                local_start[hits], global_start[hits] = locals_, globals_
+                value[hits] = numbers[k]
+            else:
+                state = _GLOBAL
+                if local_start[hits] == locals_ and numbers[k] < 0:  # special data: so many pairs, of any content
+                    skip = int(np.rint(-numbers[k]))
+                    fault = 8 if k + skip >= integers.size else fault
+                else:
+                    sigma[hits] = numbers[k]
+                    hits += 1
+        if state == _LOCAL:
+            fault = 7
         # What was copied is checked here, in loops that the compiler turns into vector instructions.
         smallest, local_size[record] = _bounds(local_index, local0, locals_)
         if not fault and min(smallest, _bounds(label, global0, globals_)[0]) < 0:
@@ -172,6 +169,7 @@ def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs
         if fault:
             break
         record_end[record + 1] = hits
+    local_start[hits], global_start[hits] = locals_, globals_
     return (
         record_end,
         local_size,

@@ -409,18 +409,6 @@ def _entries(m0: int, m1: int, k: int, start: Longs, slot: Any, entry_start: Lon
 
 
 @compiled
-def _runs(column: Any, run: Longs) -> int:
-    """Where runs of neighbouring columns start; the element after the last is the number of columns."""
-    count = 0
-    for a in range(column.size):
-        if a == 0 or column[a] != column[a - 1] + 1:
-            run[count] = a
-            count += 1
-    run[count] = column.size
-    return count
-
-
-@compiled
 def update_rows(
     matrix: Doubles, part: int, parts: int, measurement_start: Longs, local_size: Longs, global_start: Longs,
     global_derivative: Any, column_start: Longs, column: Any, slot: Any, weight: Doubles, scale: float,
@@ -432,7 +420,7 @@ def update_rows(
     for r in range(local_size.size):
         widest = max(widest, column_start[r + 1] - column_start[r])
         most = max(most, global_start[measurement_start[r + 1]] - global_start[measurement_start[r]])
-    row, run, entry_start = np.empty(widest), np.empty(widest + 1, np.int64), np.empty(widest + 2, np.int64)
+    row, entry_start = np.empty(widest), np.empty(widest + 2, np.int64)
     entry, hit = np.empty(most, np.int64), np.empty(most, np.int64)
     for r in range(local_size.size):
         n, k = local_size[r], column_start[r + 1] - column_start[r]
@@ -442,7 +430,6 @@ def update_rows(
         b = projected[projected_start[r] : projected_start[r] + n * k].reshape((n, k))
         columns = column[column_start[r] : column_start[r] + k]
         _entries(m0, m1, k, global_start, slot, entry_start, entry, hit)
-        runs = _runs(columns, run)
         for a in range(k):
             if columns[a] % parts != part:
                 continue
@@ -454,9 +441,5 @@ def update_rows(
             )  # fmt: skip
             _subtract_projection(a, n, b, row)
             target = matrix[columns[a]]
-            for s in range(runs):
-                if run[s] > a:
-                    break
-                shift = columns[run[s]] - run[s]
-                for c in range(run[s], min(run[s + 1], a + 1)):
-                    target[shift + c] += row[c]
+            for c in range(a + 1):
+                target[columns[c]] += row[c]

@@ -28,6 +28,8 @@ Longs = NDArray[np.int64]
 
 _KEEP_BYTES = 128 << 20  # decoded blocks are kept between loops as long as all together are smaller than this
 
+_LARGEST_FREED = 31 << 20
+
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -126,6 +128,9 @@ class Data:
     def __init__(self, files: list[MilleFile], workers: Workers) -> None:
         self._files = files
         self._workers = workers
+        # glibc returns freed blocks to the system and has to fetch them again, which takes as long as decoding them.
+        # Once it has freed an array of this size it keeps smaller ones.
+        np.empty(_LARGEST_FREED, np.uint8)
         self._kept: list[MilleBlock] | None = []
         self._kept_bytes = 0
         self._positions: dict[int, Ints] = {}
