@@ -9,9 +9,10 @@ import uuid
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from fiducial.batch.backend import Attempt, Backend, Event, Finished, Lost, Refused, Started
+from fiducial.batch.backend import Attempt, Backend, Event, Finished, JobKey, Lost, Refused, Started, key_of
 from fiducial.core.jobspec import attempt_directory
 from fiducial.engine.campaign import Campaign
 from fiducial.engine.scheduler import Report, Scheduler
@@ -78,7 +79,7 @@ class Agent:
         self.steps = steps
         self.lease = Lease(str(uuid.uuid4()), site, LEASE_SECONDS)
         self._leased: deque[dict[str, Any]] = deque()
-        self._in_flight = 0
+        self._in_flight: set[JobKey] = set()
         self._reports: list[Report] = []
         self._oldest = 0.0
         self._pace = Pace()
@@ -117,7 +118,7 @@ class Agent:
         ]
         if left:
             events = self.backend.recover(left)
-            self._in_flight += len(left)
+            self._in_flight.update((attempt.job, attempt.attempt) for attempt in left)
             # That an engine died is no fault of the job, so it costs it no retry.
             self._take(events, lost_cause="stopped")
             self.flush()
@@ -152,9 +153,12 @@ class Agent:
 
     def _submit(self) -> None:
         while self._leased and (room := self.backend.capacity()) > 0:
-            specs = [self._leased.popleft() for _ in range(min(room, len(self._leased)))]
+            specs = list(islice(self._leased, room))
             self.backend.submit(specs)
-            self._in_flight += len(specs)
+            # Only now they are out of our hands: had the backend refused them, they would be given back.
+            for spec in specs:
+                self._leased.popleft()
+                self._in_flight.add(key_of(spec))
 
     def _wanted(self) -> int:
         """How many more jobs to lease: what the backend takes now and what it will take until the next exchange."""
@@ -170,10 +174,10 @@ class Agent:
 
     def _exchange(self) -> None:
         """Report all that is known and lease what is wanted, in one go."""
-        reports, self._reports = self._reports, []
-        self._may_find_work |= bool(reports)
+        self._may_find_work |= bool(self._reports)
         wanted = self._wanted()
-        specs = self.scheduler.exchange(self.lease, reports, self.campaign.id, wanted, self.steps)
+        specs = self.scheduler.exchange(self.lease, self._reports, self.campaign.id, wanted, self.steps)
+        self._reports = []
         self._leased.extend(specs)
         self._may_find_work = len(specs) >= wanted
         self._submit()
@@ -184,8 +188,9 @@ class Agent:
             if not self._reports:
                 self._oldest = time.monotonic()
             self._reports.append(_report(event, lost_cause))
-            ended += not isinstance(event, Started)
-        self._in_flight -= ended
+            if not isinstance(event, Started):
+                ended += 1
+                self._in_flight.discard((event.job, event.attempt))
         self._pace.note(ended)
 
     def flush(self) -> None:

@@ -121,20 +121,28 @@ def create(scheduler: Scheduler, prepared: Prepared) -> Campaign:
         FolderError: the campaign's folder belongs to another campaign.
     """
     with scheduler.database.read() as connection:
-        row = queries.find_campaign(connection, prepared.name)
-    if row is not None and row["state"] != CampaignState.ARCHIVED.value:
+        row = _named(connection, prepared.name)
+    if row is not None:
         _must_be_same(row, prepared)
-        claim_folder(prepared.folder, scheduler.database, prepared.name)
-        with scheduler.database.read() as connection:
-            return scheduler.campaign(connection, row["id"])
     claim_folder(prepared.folder, scheduler.database, prepared.name)
     with scheduler.database.write() as connection:
+        row = row or _named(connection, prepared.name)  # the same command may run twice, and the other was faster
+        if row is not None:
+            _must_be_same(row, prepared)
+            return scheduler.campaign(connection, row["id"])
         number = write.insert_campaign(connection, prepared.row())
         campaign = Campaign({**prepared.row(), "id": number}, scheduler.database.id, prepared.workflow)
         _create_first_groups(connection, campaign)
         advance.advance(connection, campaign)
     scheduler.remember(campaign)
     return campaign
+
+
+def _named(connection: Connection, name: str) -> RowMapping | None:
+    """The campaign of that very name, unless it is archived; one that has it as its number is another."""
+    row = queries.find_campaign(connection, name)
+    same = row is not None and row["name"] == name and row["state"] != CampaignState.ARCHIVED.value
+    return row if same else None
 
 
 def _create_first_groups(connection: Connection, campaign: Campaign) -> None:
@@ -163,11 +171,11 @@ def update(scheduler: Scheduler, prepared: Prepared) -> Campaign:
     """Give a campaign the changed workflow for all that is not done yet; a new campaign is created.
 
     Raises:
-        StateError: steps or fan-outs are not what they were, so that the jobs would be others.
+        StateError: steps or fan-outs are not what they were, so that the jobs would be others; or an engine runs it.
     """
     with scheduler.database.read() as connection:
-        row = queries.find_campaign(connection, prepared.name)
-    if row is None or row["state"] == CampaignState.ARCHIVED.value:
+        row = _named(connection, prepared.name)
+    if row is None:
         return create(scheduler, prepared)
     old = Campaign(row, scheduler.database.id).workflow
     changed = _changed_shape(old, prepared.workflow)
@@ -178,7 +186,9 @@ def update(scheduler: Scheduler, prepared: Prepared) -> Campaign:
         )
     kept = ("workflow", "workflow_name", "names", "variables", "max_iterations")
     values = {key: value for key, value in prepared.row().items() if key in kept}
-    with scheduler.database.write() as connection:
+    claim_folder(prepared.folder, scheduler.database, prepared.name)
+    # An engine that runs now would go on with the workflow that it has read.
+    with locked(prepared.folder), scheduler.database.write() as connection:
         write.set_campaign(connection, row["id"], **values)
     campaign = Campaign({**row, **values}, scheduler.database.id, prepared.workflow)
     scheduler.remember(campaign)
@@ -206,11 +216,11 @@ def claim_folder(folder: Path, database: Database, name: str) -> None:
     marker = folder / ".fiducial" / "campaign.json"
     mine = {"ledger": database.id, "campaign": name}
     try:
-        found = json.loads(marker.read_text("utf-8"))
+        found = dict(json.loads(marker.read_text("utf-8")))
     except FileNotFoundError:
         _write_marker(marker, mine)
         return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise FolderError(f"cannot read {marker}: {error}", hint="is this folder another program's?") from None
     if found != mine:
         raise FolderError(
