@@ -51,7 +51,7 @@ class _Lines:
             return
         self._next = now + EVERY_SECONDS
         groups, metrics = _look(self._scheduler, self._campaign)
-        for group in groups:
+        for group in sorted(groups, key=lambda group: group["finished"] or 0.0):
             if group["finished"] and group["id"] not in self._told:
                 self._told.add(group["id"])
                 self._tell(group, metrics)
@@ -60,7 +60,11 @@ class _Lines:
         where = f"{group['step']}" + (f" (iteration {group['iteration']})" if group["iteration"] else "")
         failed = f", {group['failed']} failed" if group["failed"] else ""
         took = span(group["finished"] - (group["started"] or group["finished"]))
-        own = {group["iteration"]: {group["step"]: metrics.get(group["iteration"], {}).get(group["step"], {})}}
+        own = _declared(
+            self._campaign,
+            group["iteration"],
+            {group["step"]: metrics.get(group["iteration"], {}).get(group["step"], {})},
+        )
         numbers = "; ".join(metric_lines(own, group["iteration"])[:4])
         said = f"{where}: {group['done']} of {group['total']} done{failed} in {took}" + (
             f"; {numbers}" if numbers else ""
@@ -126,8 +130,17 @@ class _Picture:
         known = [iteration for iteration in metrics if iteration]
         if not known:
             return []
-        lines = metric_lines(metrics, max(known))
+        lines = metric_lines(_declared(self._campaign, max(known), metrics[max(known)]), max(known))
         return [Text(f"iteration {max(known)}: " + ", ".join(lines[:6]), style="dim")]
+
+
+def _declared(campaign: Any, iteration: int, metrics: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The metrics that the workflow names as wanted; where it names none, all that were reported."""
+    chosen = {}
+    for step, named in metrics.items():
+        wanted = campaign.workflow.steps[step].metrics or list(named)
+        chosen[step] = {name: named[name] for name in wanted if name in named}
+    return {iteration: chosen}
 
 
 def _or_blank(number: int) -> str:

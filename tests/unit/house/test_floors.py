@@ -31,6 +31,7 @@ FLOORS = {
     "cli": 5,
     # The public API and the entry of ``python -m`` see the whole house, and nothing inside imports them.
     "": 6,
+    "api": 6,
     "__main__": 6,
 }
 # Applications: nothing but the command line knows that they exist.
