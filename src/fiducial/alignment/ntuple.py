@@ -34,6 +34,7 @@ Array = NDArray[np.float64]
 
 _PREFIX = "fitParam_align"
 _CONSTANTS = "constants"
+_AGAIN = "run its reconstruction job again"
 GLOBAL_BRANCHES = tuple(f"{_PREFIX}_global_derivation_y_{axis}" for axis in AXES)
 LOCAL_BRANCHES = tuple(f"{_PREFIX}_local_derivation_x_{axis}" for axis in AXES)
 TRACK_BRANCHES = tuple(f"{_PREFIX}_local_derivation_x_par_{name}" for name in ("x", "y", "theta", "phi", "qop"))
@@ -125,13 +126,16 @@ def read_ntuple(
         raise
     except Exception as error:  # damaged files make uproot raise nearly anything
         why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise DataError(f"{path}: not a complete ROOT file ({why})", hint="run its reconstruction job again") from error
+        raise DataError(f"{path}: not a complete ROOT file ({why})", hint=_AGAIN) from error
 
 
 def _blocks(path: Path, branches: list[str], constants: str, block: int) -> Iterator[TrackTable]:
     import uproot
 
     with uproot.open(path, handler=uproot.MemmapSource) as file:
+        # A file that lost only its last bytes can be opened, and its directory still believes in what is not there.
+        if path.stat().st_size < file.file.fEND:
+            raise DataError(f"{path}: cut at byte {path.stat().st_size} of {file.file.fEND}", hint=_AGAIN)
         made_under = str(file[_CONSTANTS]) if _CONSTANTS in file else ""
         if constants and made_under and constants != made_under:
             raise DataError(

@@ -8,8 +8,9 @@ One fit determines everything at once: all layers but the reference layers, all 
   layer's own y and rz.
 - No layer's x is fitted: it is the same as moving all its sides against each other, which the fit is free to do.
   In the reference layers that pattern adds up to zero too; else the tracker could slide and shear along x.
-- Heights that grow along the beam like the bending of a track look like another momentum, and so do tilts that do.
-  What the momenta can absorb of the layers' y, rx and ry is held at zero; free, it would drift without end.
+- Heights that grow along the beam like the bending of a track look like another momentum, and rotations that do look
+  like momenta that change across the tracker. What the momenta can absorb of the layers' y, rx, ry and rz is held at
+  zero; free, it would drift with the choice of tracks, which is by momentum, without end.
 
 Each parameter has a presigma, which damps its step in one fit, but does not bias the result of an iteration of fits.
 """
@@ -64,7 +65,7 @@ class Recipe:
     iterations: int = 3
     limit: float = 0.001
     stereo_constraints: bool = True
-    bending_constraints: tuple[str, ...] = ("y", "rx", "ry")
+    bending_constraints: tuple[str, ...] = ("y", "rx", "ry", "rz")
 
     def presigma(self, label: int) -> float:
         """Presigma of a parameter; -1 for one that is held where it is."""
@@ -136,6 +137,5 @@ def _bending_shape(detector: Detector, stations: range, recipe: Recipe) -> dict[
     slope = (height[last] - height[first]) / (z[last] - z[first])
     shape = height - height[first] - slope * (z - z[first])
     shape[[first, last]] = 0.0
-    return {
-        layer: factor for layer, factor in zip(layers, (shape / np.abs(shape).max()).tolist(), strict=True) if factor
-    }
+    factors = shape / shape[np.abs(shape).argmax()]
+    return {layer: factor for layer, factor in zip(layers, factors.tolist(), strict=True) if factor}

@@ -33,8 +33,9 @@ class Beam:
     """Muons at the reference plane.
 
     Args:
-        momentum: median momentum, GeV. Muons that come from the interaction point 480 m away through rock have
-            hundreds of GeV to some TeV.
+        momentum: median momentum, GeV. Muons that come from the interaction point through 480 m of rock have hundreds
+            of GeV to some TeV. At these momenta they scatter less than the strips can see, so that a track with five
+            parameters describes them nearly as well as one with kinks.
         spread: standard deviation of the logarithm of the momentum.
         lowest: no muon has less, GeV.
         highest: no muon has more, GeV.
@@ -43,9 +44,9 @@ class Beam:
     """
 
     momentum: float = 1000.0
-    spread: float = 0.5
-    lowest: float = 300.0
-    highest: float = 4000.0
+    spread: float = 0.4
+    lowest: float = 500.0
+    highest: float = 3000.0
     half_width: float = 115.0
     slope: float = 0.004
 
@@ -68,7 +69,7 @@ class Misalignment:
     """Standard deviations of the displacements of each level: shifts in mm, rotations in rad."""
 
     shifts: dict[str, float] = field(
-        default_factory=lambda: {"station": 0.050, "layer": 0.030, "module": 0.020, "side": 0.005}
+        default_factory=lambda: {"station": 0.020, "layer": 0.020, "module": 0.020, "side": 0.005}
     )
     turns: dict[str, float] = field(
         default_factory=lambda: {"station": 3e-4, "layer": 5e-4, "module": 5e-4, "side": 5e-5}
