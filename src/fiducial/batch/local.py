@@ -475,8 +475,15 @@ class LocalBackend:
         self._closed = True
         if kill:
             self.cancel([*self._jobs, *self._adopted])
-        while self._jobs or self._adopted or self._events:
-            events += self.poll(1.0)
+        try:
+            while self._jobs or self._adopted or self._events:
+                events += self.poll(1.0)
+        finally:
+            self._send_home()
+        return events
+
+    def _send_home(self) -> None:
+        """Let the workers go, which end by themselves when they hear nothing more."""
         for worker in list(self._workers.values()):
             self._dismiss(worker)
         self._feed.close()
@@ -485,7 +492,6 @@ class LocalBackend:
         self._complaints.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        return events
 
 
 def _stopped_result(key: JobKey, job: _Job) -> dict[str, Any]:

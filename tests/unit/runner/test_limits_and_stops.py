@@ -19,8 +19,9 @@ import os, sys, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        signal_file = open("%s/daemon", "w")
-        signal_file.write(str(os.getpid())); signal_file.close()
+        with open("%s/new", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(file.name, file.name.replace("/new", "/daemon"))
         time.sleep(600)
     os._exit(0)
 os.wait()
@@ -125,7 +126,7 @@ def test_runner_is_told_to_stop(job: Any, wait_for: Any, number: signal.Signals)
     job.output()
     job.payload(f'echo 1 > out; echo $$ > "{job.folder}/pid"; sleep 60')
     process = job.start()
-    wait_for((job.folder / "pid").exists)
+    wait_for(lambda: (job.folder / "pid").exists() and (job.folder / "pid").read_text())
     process.send_signal(number)
     errors = process.communicate(timeout=10)[1]
     result = job.result()
