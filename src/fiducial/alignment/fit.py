@@ -121,6 +121,7 @@ class _Fit:
         with self._timed("count"):
             self.progress("counting records and labels")
             self.data.count()
+            self._warn_of_input()
             self.problem = Problem.of(self.steering, self.settings, self.data, self.warnings)
             self.data.prepare(self.problem.labels, self.problem.positions)
         self.parameter = self.problem.start.copy()
@@ -130,6 +131,13 @@ class _Fit:
         result = self._result()
         result.seconds["total"] = time.perf_counter() - started
         return result
+
+    def _warn_of_input(self) -> None:
+        method, without = self.steering.method, self.data.records_without_fit
+        if method.name != "inversion":
+            self.warnings.append(f"{method.where}: method {method.name} is solved like inversion, with the same values")
+        if without:
+            self.warnings.append(f"{without} of {self.data.records} records have no local parameter and are left out")
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

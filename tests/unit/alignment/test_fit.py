@@ -207,6 +207,24 @@ def test_methods_to_come_are_refused(method: str, tmp_path: Path) -> None:
         fit_tracks(tmp_path, method)
 
 
+@pytest.mark.parametrize("method", ["diagonalization", "decomposition"])
+def test_other_exact_methods_give_the_same_and_say_so(method: str, tmp_path: Path) -> None:
+    write_tracks(tmp_path / "tracks.bin")
+    other, plain = fit_tracks(tmp_path, f"{FIX_TWO}method {method} 3 0.001\n"), fit_tracks(tmp_path)
+    assert np.array_equal(other.values, plain.values)
+    assert any(f"steer.txt:6: method {method} is solved like inversion" in warning for warning in other.warnings)
+
+
+def test_records_without_local_parameters_are_counted(tmp_path: Path) -> None:
+    write_tracks(tmp_path / "tracks.bin")
+    with MilleWriter(tmp_path / "more.bin") as writer:
+        writer.measurement(0.1, 0.1, {}, {20: 1.0})
+        writer.end_record()
+    result = fit_tracks(tmp_path, FIX_TWO + "more.bin\n")
+    assert "1 of 61 records have no local parameter and are left out" in result.warnings
+    assert np.array_equal(result.values, fit_tracks(tmp_path).values)
+
+
 def test_subito_makes_one_step(tmp_path: Path) -> None:
     write_tracks(tmp_path / "tracks.bin")
     once, full = fit_tracks(tmp_path, FIX_TWO + "subito\n"), fit_tracks(tmp_path)
