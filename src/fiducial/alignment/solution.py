@@ -119,10 +119,23 @@ class Solution:
         factor, failed = lapack.dpotrf(self._scaled, lower=1)
         if not failed and np.all(np.diag(factor) ** 2 > _SMALLEST_PIVOT):
             return np.asarray(factor)
-        _, pivot, rank, _ = lapack.dpstrf(self._scaled, tol=_SMALLEST_PIVOT, lower=1)
-        self._kept = np.sort(pivot[:rank] - 1)
+        self._kept = self._determined()
         factor, _ = lapack.dpotrf(self._scaled[np.ix_(self._kept, self._kept)], lower=1)
         return np.asarray(factor)
+
+    def _determined(self) -> Longs:
+        """Parameters to solve for: the largest pivot goes first, and one is dropped if its pivot is nearly zero."""
+        diagonal = np.diag(self._reduced)
+        kept = np.flatnonzero(diagonal > 0)
+        while len(kept):
+            factor, order, rank, _ = lapack.dpstrf(self._reduced[np.ix_(kept, kept)], tol=0.0, lower=1)
+            order = order - 1
+            pivots = np.where(np.arange(len(kept)) < rank, np.diag(factor) ** 2, 0.0)
+            failing = np.flatnonzero(pivots <= _SMALLEST_PIVOT * diagonal[kept[order]])
+            if not len(failing):
+                break
+            kept = np.delete(kept, order[failing[0]])
+        return np.asarray(kept, np.int64)
 
     @property
     def rank_defect(self) -> int:
