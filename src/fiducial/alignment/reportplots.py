@@ -18,6 +18,7 @@ from fiducial.alignment.reportsvg import FIRST, GRID, INK, LAST, MIDDLE, MUTED, 
 
 __all__ = ["Plot", "draw_chi2", "draw_convergence", "draw_histograms", "draw_widths", "plots"]
 
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _WIDTH, _HEIGHT = 400.0, 250.0
 #: Of plots that stand three in a row.
 _NARROW = 340.0
@@ -99,7 +100,7 @@ def draw_widths(axes: Any, series: Series) -> None:
 
 
 def _legend(axes: Any, **where: Any) -> None:
-    axes.legend(handletextpad=0.3, borderaxespad=0.2, columnspacing=1.2, handlelength=1.2, **where)
+    axes.legend(handletextpad=0.5, borderaxespad=0.2, columnspacing=1.2, handlelength=1.2, **where)
 
 
 def _histograms(series: Series) -> Plot:
@@ -108,7 +109,7 @@ def _histograms(series: Series) -> Plot:
         svg = inline(figure, "histograms")
     shown = series.last.residuals.histogram
     hits = plural(series.last.residuals.hits, "hit")
-    beyond = f"beyond {shown.edges_um[0]:g} to {shown.edges_um[-1]:g} µm: {shown.outside:,}"
+    beyond = f"{shown.outside:,} of them outside {_tick(shown.edges_um[0])} to {_tick(shown.edges_um[-1])} µm"
     title = "Residuals gather around zero" if _narrower(series) else "Residuals have not become narrower"
     if len(series) == 1:
         title = "Residuals before the only iteration"
@@ -163,11 +164,21 @@ def draw_convergence(axes: Any, series: Series, threshold: float) -> None:
     axes.set_yscale("log")
     axes.axhline(threshold, color=MUTED, lw=1.2, ls=(0, (4, 3)))
     low, high = (pick([threshold, *(value for value in values if value == value)]) for pick in (min, max))
-    axes.set_ylim(low / 2.2, high * 2.2)
-    axes.annotate(f"threshold {threshold:g}", (1, threshold), (0, 3), textcoords="offset points", fontsize=9.5)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylim(low / 4.0, high * 2.2)
+    # The curve comes from above and leaves the room below the line free, if there is anything to converge at all.
+    below = len(values) > 1 and values[0] > threshold
+    where = {"xytext": (0, -4 if below else 3), "va": "top" if below else "bottom"}
+    axes.annotate(f"threshold {threshold:g}", (0.7, threshold), textcoords="offset points", fontsize=9.5, **where)
+    axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
     axes.minorticks_off()
     axes.set_ylabel("largest shift / error")
+
+
+def _tick(value: float) -> str:
+    """A number on an axis; small powers of ten as 10⁻⁵."""
+    if 0.0 < value < 1e-3:
+        return f"10⁻{str(round(-math.log10(value))).translate(_SUPERSCRIPTS)}"
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _line_of_iterations(axes: Any, values: Sequence[float], **style: Any) -> None:
@@ -213,10 +224,9 @@ def _pulls(series: Series) -> Plot:
     mean, width = signed(series.last.pulls.mean, 2), signed(series.last.pulls.width, 2)
     outside = sum(abs(pull) > _PULL_RANGE for pull in pulls)
     title = f"Pulls against the truth have mean {mean} and width {width}"
-    text = f"{plural(len(pulls), 'well-determined parameter')}, last iteration, and a unit Gaussian. "
-    return Plot(
-        "truth", "pulls", title, text + f"Beyond ±{_PULL_RANGE:g}, shown in the outermost bins: {outside}.", svg
-    )
+    text = f"{plural(len(pulls), 'well-determined parameter')}, last iteration, and a unit Gaussian."
+    beyond = f" In the outermost bins are {outside} from beyond ±{_PULL_RANGE:g}." if outside else ""
+    return Plot("truth", "pulls", title, text + beyond, svg)
 
 
 def _draw_pulls(axes: Any, pulls: Sequence[float]) -> None:
@@ -256,9 +266,9 @@ def _scatter(series: Series, rows: Sequence[Parameter]) -> Plot:
     away = [1e3 * (series.found[row.label] - series.true[row.label]) for row in good]
     rms = math.sqrt(sum(value**2 for value in away) / len(away)) if away else 0.0
     what = "Rotations" if kind.turns else "Shifts"
-    title = (
-        f"{what} are found to {number(rms)} {kind.unit} of the truth" if good else f"No {what.lower()} are determined"
-    )
+    title = f"{what} agree with the truth to {number(rms)} {kind.unit} (rms)"
+    if not good:
+        title = f"No {what.lower()} are determined"
     weak = len(rows) - len(good)
     text = f"Sum over iterations of {plural(len(good), 'well-determined parameter')}, with errors."
     return Plot("truth", name, title, f"{text} Open: {weak} weak." if weak else text, svg)

@@ -11,6 +11,7 @@ from fiducial.alignment.reportdata import Parameter, Selected, Series, Summary
 __all__ = ["Drops", "Note", "Row", "Tile", "Verdict", "drop_tables", "judge", "notes", "number", "plural", "rows"]
 __all__ += ["signed", "tiles", "to_last"]
 
+_MINUS = "\N{MINUS SIGN}"
 #: Dropped tracks become a warning above this share.
 _MANY_DROPPED = 0.1
 #: A pull this large is named; among 227 parameters one of 4 is expected in 70 alignments.
@@ -97,18 +98,17 @@ class Drops:
 
 
 def number(value: float) -> str:
-    """Three significant digits, without an exponent where a person would write none."""
-    if value == 0.0 or 1e-3 <= abs(value) < 1e3:
-        text = f"{value:#.3g}".rstrip(".")
-    else:
-        text = f"{value:,.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.2e}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    """Three significant digits as a person would write them; what is tiny is only called so."""
+    if 0.0 < abs(value) < 1e-3:
+        return "<0.001" if value > 0.0 else f">{_MINUS}0.001"
+    text = f"{value:#.3g}".rstrip(".") if abs(value) < 1e3 else f"{value:,.0f}"
+    return (text if abs(value) < 1e7 else f"{value:.2e}").replace("-", _MINUS)
 
 
 def signed(value: float, digits: int) -> str:
     """A number with so many digits after the point and a real minus sign."""
     # Rounding first, as "-0.00" would be a strange thing to read.
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", _MINUS)
 
 
 def plural(count: int, noun: str) -> str:
@@ -335,8 +335,7 @@ def drop_tables(series: Series) -> list[Drops]:
         Drops(
             f"Tracks: {tracks[-1].used:,} of {tracks[-1].read:,} went into the last fit",
             [one.read for one in tracks],
-            _by_reason([one.dropped for one in tracks])
-            + [(f"by the fit: {name}", counts) for name, counts in rejected],
+            _by_reason([one.dropped for one in tracks]) + rejected,
             left,
         ),
         Drops(

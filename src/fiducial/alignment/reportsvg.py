@@ -60,6 +60,8 @@ ROLES = (
 INK, MUTED, GRID, FIRST, LAST, MIDDLE, WEAK, PAPER = (f"report:{role.name}" for role in ROLES)
 
 _FAMILY = "-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
+#: Left, right, bottom, top, in points.
+_MARGINS = (58.0, 6.0, 40.0, 8.0)
 _RC = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
@@ -101,7 +103,7 @@ def drawing(width: float, height: float, *, light: bool = False) -> Iterator[Any
     Args:
         width: points; what is shown on a phone has 420 or less.
         height: points.
-        light: draw in the colours for a light ground, and not in their stand-ins.
+        light: draw in the colours for a light ground, and not in their stand-ins; several plots in one figure.
     """
     import matplotlib as mpl
     from matplotlib.colors import get_named_colors_mapping
@@ -111,7 +113,12 @@ def drawing(width: float, height: float, *, light: bool = False) -> Iterator[Any
     for role in ROLES:
         named[f"report:{role.name}"] = role.light if light else role.stand_in
     with mpl.rc_context(_RC):
-        yield Figure(figsize=(width / 72.0, height / 72.0), layout="constrained")
+        figure = Figure(figsize=(width / 72.0, height / 72.0), layout="constrained" if light else None)
+        if not light:
+            # Fixed margins let plots line up on the page, and take half the time of fitted ones.
+            left, right, bottom, top = _MARGINS
+            figure.subplots_adjust(left / width, bottom / height, 1.0 - right / width, 1.0 - top / height)
+        yield figure
 
 
 def inline(figure: Any, name: str) -> str:
@@ -148,7 +155,8 @@ def standalone(figure: Any, title: str) -> str:
     ]
     style = f"<style>text{{font-family:{_FAMILY}}}@media(prefers-color-scheme:dark){{{''.join(rules)}}}</style>"
     head, opening, rest = svg.partition(">")
-    return f'{head} role="img"{opening}<title>{escape(title)}</title>{style}{rest}\n'
+    width, height = (f"{72 * inches:.0f}" for inches in figure.get_size_inches())
+    return f'{head} width="{width}" height="{height}" role="img"{opening}<title>{escape(title)}</title>{style}{rest}\n'
 
 
 def _raw(figure: Any) -> str:
