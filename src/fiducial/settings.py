@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def load(start: Path | None = None) -> Settings:
     """Read all settings that hold in a folder.
 
     Raises:
-        ConfigurationError: a file is not TOML, or has a key that is not known; names file and key.
+        ConfigurationError: a file is not TOML, has a key that is not known, or a value does not fit; names both.
     """
     project = find_project((start or Path.cwd()).absolute())
     values = {key: Setting(key, default, "default") for key, (_, default, _) in KEYS.items()}
@@ -80,7 +81,35 @@ def load(start: Path | None = None) -> Settings:
     for key, (variable, _, _) in KEYS.items():
         if variable in os.environ:
             values[key] = Setting(key, os.environ[variable], f"environment {variable}")
+    for setting in values.values():
+        _must_fit(setting)
     return Settings(project, values)
+
+
+def _must_fit(setting: Setting) -> None:
+    """A value is checked where it is read, so that the error can say where it stands."""
+    if setting.value is None or setting.key not in _CHECKS:
+        return
+    try:
+        _CHECKS[setting.key](setting.value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"{setting.source}: {setting.key}: '{setting.value}' does not fit", hint=f"it is {KEYS[setting.key][2]}"
+        ) from None
+
+
+def _count(value: Any) -> None:
+    if isinstance(value, bool) or int(value) < 1:
+        raise ValueError
+
+
+def _size(value: Any) -> None:
+    from fiducial.core.resources import parse_size  # pydantic is slow to import, and few set this
+
+    parse_size(value)
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {"local.workers": _count, "local.memory": _size}
 
 
 def _read(file: Path) -> dict[str, Setting]:

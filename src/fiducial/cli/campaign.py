@@ -172,7 +172,7 @@ def _print_problems(view: dict[str, Any]) -> None:
         return
     typer.echo("\nproblems")
     for job in view["problems"][:10]:
-        typer.echo(f"  {job['name']}: {job['state']}: {job['message'] or job['cause'] or 'asked for'}")
+        typer.echo(f"  {job['name']}: {job['state']}: {job['message'] or job['cause'] or 'by request'}")
         if job["log"]:
             typer.echo(f"    log: {job['log']}")
     name = view["name"]
@@ -268,6 +268,9 @@ def cancel(name: Name, dry_run: Dry = False) -> None:
             dry(
                 f"campaign {found.name} would end: {_jobs(waiting)} would never start, {_jobs(active)} would be stopped"
             )
+            return
+        if row["state"] == "cancelled" and not active:
+            typer.echo(f"campaign {found.name} was cancelled before: nothing is left to end")
             return
         scheduler.cancel(found.id, user())
         typer.echo(f"campaign {found.name} cancelled: {_jobs(waiting)} will never start")

@@ -11,7 +11,6 @@ from sqlalchemy import Connection, RowMapping
 
 from fiducial.cli.views import find
 from fiducial.core.errors import NotFoundError, UsageError
-from fiducial.core.variables import nearest
 from fiducial.ledger import queries
 from fiducial.ledger.queries import Narrow
 
@@ -90,6 +89,8 @@ def known_step(groups: Sequence[Any], campaign: str, step: str) -> None:
     """
     steps = list(dict.fromkeys(group["step"] for group in groups))
     if step not in steps:
+        from fiducial.core.variables import nearest
+
         hint = nearest(step, steps) or "steps: " + ", ".join(steps)
         raise NotFoundError(f"campaign '{campaign}' has no step '{step}'", hint=hint)
 
@@ -103,6 +104,8 @@ def _named(connection: Connection, word: str) -> tuple[RowMapping, list[tuple[in
     parts = word.strip("/").split("/")
     if not all(parts) or len(parts) > 4:
         raise UsageError(f"'{word}' names no job", hint=_FORM)
+    from fiducial.core.plan import safe_key
+
     campaign = find(connection, parts[0])
     step = parts[1] if len(parts) > 1 else "*"
     iteration = parts[2] if len(parts) == 4 else "*"
@@ -111,11 +114,12 @@ def _named(connection: Connection, word: str) -> tuple[RowMapping, list[tuple[in
     narrow = Narrow(
         steps=tuple({group["step"] for group in groups}),
         iterations=tuple({group["iteration"] for group in groups}),
-        key=None if _is_pattern(key) else key,
+        key=None if _is_pattern(key) else safe_key(key),
         like=_like(key) if _is_pattern(key) and key != "*" else None,
     )
-    jobs = queries.job_keys(connection, campaign["id"], narrow)
-    jobs = [job for job in jobs if key == "*" or fnmatchcase(job[1], key)]
+    jobs = list(queries.job_keys(connection, campaign["id"], narrow))
+    if narrow.like is not None:
+        jobs = [job for job in jobs if fnmatchcase(job[1], key)]
     if not jobs:
         raise _no_job(connection, campaign, narrow, word, key)
     return campaign, jobs
@@ -154,12 +158,17 @@ def _like(pattern: str) -> str:
 
 def _no_job(connection: Connection, campaign: RowMapping, narrow: Narrow, word: str, key: str) -> NotFoundError:
     """Name the nearest key, looking at those that begin alike, because there may be a million."""
+    from fiducial.core.variables import nearest
+
     name = campaign["name"]
     for like in (_like(key[:-2]) + "%", "%"):
         near = Narrow(steps=narrow.steps, iterations=narrow.iterations, like=like)
         keys = dict.fromkeys(found for _, found, _ in queries.job_keys(connection, campaign["id"], near, _MOST_NEAR))
-        hint = nearest(key, keys)
+        names = [word.removesuffix(key) + found for found in keys]
+        hint = nearest(word, names)
         if hint:
             break
-    some = ", ".join(list(keys)[:3])
-    return NotFoundError(f"there is no job '{word}'", hint=hint or f"keys there: {some}, …; fiducial job list {name}")
+    if not hint:
+        some = ", ".join(list(keys)[:3])
+        hint = f"keys there: {some}, …; fiducial job list {name} shows all"
+    return NotFoundError(f"there is no job '{word}'", hint=hint)

@@ -33,7 +33,7 @@ def show(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
         return
     print_table(
         ("setting", "value", "from", "environment"),
-        [(view["key"], view["value"], view["source"], view["variable"]) for view in views],
+        [(v["key"], "not set" if v["value"] is None else v["value"], v["source"], v["variable"]) for v in views],
     )
     typer.echo(f"\nproject  {found.project}")
     typer.echo(f"ledger   {_without_password(found.ledger_url)}")

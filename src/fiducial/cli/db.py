@@ -41,7 +41,7 @@ def info(json_: Json = False) -> None:
         "revision": found["revision"],
         "created": moment(found["created"]),
         "identity": found["id"],
-        "lies on": found["file_system"],
+        "on": found["file_system"],
     }
     for key, value in lines.items():
         if value:

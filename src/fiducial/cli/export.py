@@ -52,8 +52,11 @@ def _lines(rows: Iterator[Mapping[str, Any]] | Any) -> Iterator[str]:
         yield (",\n" if number else "\n") + _dump(row)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _dump(value: Mapping[str, Any]) -> str:
-    return json.dumps(dict(value), ensure_ascii=False)
+    return _encode(dict(value))
 
 
 def _jobs(connection: Connection, group: RowMapping, artifacts: bool) -> Iterator[dict[str, Any]]:

@@ -92,9 +92,10 @@ def _print_lines(views: Iterator[dict[str, Any]]) -> None:
     """A JSON list, one job a line: there may be a million."""
     import json
 
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     typer.echo("[", nl=False)
     for number, view in enumerate(views):
-        typer.echo((",\n " if number else "\n ") + json.dumps(view, ensure_ascii=False), nl=False)
+        typer.echo((",\n " if number else "\n ") + encode(view), nl=False)
     typer.echo("\n]")
 
 
@@ -346,7 +347,7 @@ def _change(
             found = [chosen for chosen in choose(connection, words, states=states, steps=steps or ()) if chosen.jobs]
         _not_archived(found)
         if not found:
-            typer.echo(f"nothing to {verb}: none of these jobs is {' or '.join(states)}")
+            typer.echo(f"nothing to {verb}: only jobs that are {', '.join(states)} can be; fiducial job show tells")
         elif dry_run:
             dry("\n".join(f"would {verb} {_named(chosen)}" for chosen in found))
         else:

@@ -30,6 +30,8 @@ def span(seconds: float | None) -> str:
     """A time span in two units at most: ``1h 05m``, ``12.3 s``."""
     if seconds is None:
         return ""
+    if 0 < seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(int(seconds), 60)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping
 
 from fiducial.core.errors import NotFoundError
-from fiducial.core.jobspec import attempt_directory
+from fiducial.core.places import attempt_directory
 from fiducial.core.states import JobState
 from fiducial.ledger import queries
 
@@ -41,8 +41,12 @@ def find(connection: Connection, name: str) -> RowMapping:
     """
     row = queries.find_campaign(connection, name)
     if row is None:
+        from fiducial.core.plan import safe_key
         from fiducial.core.variables import nearest
 
+        # Blanks and the like were replaced when the campaign was created.
+        row = queries.find_campaign(connection, safe_key(name))
+    if row is None:
         known = [campaign["name"] for campaign in queries.campaign_rows(connection, archived=True)]
         hint = nearest(name, known) or "fiducial campaign list shows what there is"
         raise NotFoundError(f"there is no campaign '{name}'", hint=hint)

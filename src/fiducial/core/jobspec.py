@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fiducial.core.errors import WorkflowError
+from fiducial.core.places import attempt_directory
 from fiducial.core.plan import SINGLE
 from fiducial.core.variables import Scope, fill, render, value_of
 from fiducial.core.workflow import Input, Output, Step, Workflow
@@ -65,11 +66,6 @@ class _Named(dict[str, Any]):
         if isinstance(key, int) and str(key) in self:
             return self[str(key)]
         raise KeyError(key)
-
-
-def attempt_directory(folder: Path, step: str, iteration: int, key: str, attempt: int) -> Path:
-    """Where log, result and scratch of an attempt lie."""
-    return folder / ".fiducial" / step / f"{iteration:02d}" / f"{key}.{attempt}"
 
 
 class StepRenderer:

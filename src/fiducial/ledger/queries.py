@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, func, literal, or_, select, text
 
 from fiducial.core.errors import NotFoundError
-from fiducial.core.plan import Instance
 from fiducial.core.states import ACTIVE, CampaignState, JobState
 from fiducial.ledger.schema import TROUBLED, agents, artifacts, attempts, campaigns, groups, jobs, metrics, transitions
+
+if TYPE_CHECKING:
+    from fiducial.core.plan import Instance
 
 __all__ = [
     "Narrow",
@@ -271,6 +273,8 @@ def pending_artifacts(connection: Connection, first: int, last: int, name: str) 
 
 def instances_of(connection: Connection, group: Any) -> list[Instance]:
     """What a group was made of, to make another of the same."""
+    from fiducial.core.plan import Instance  # brings pydantic, which a quick look does not need
+
     inside = jobs.c.id.between(group.first_job, group.first_job + group.total - 1)
     rows = connection.execute(select(jobs.c.key, jobs.c.vals).where(inside).order_by(jobs.c.id))
     return [Instance(key, json.loads(vals) if vals else {}) for key, vals in rows]

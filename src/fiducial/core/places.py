@@ -1,0 +1,12 @@
+"""Where things lie in a campaign's folder. Apart, because a quick look needs nothing else of jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["attempt_directory"]
+
+
+def attempt_directory(folder: Path, step: str, iteration: int, key: str, attempt: int) -> Path:
+    """Where log, result and scratch of an attempt lie."""
+    return folder / ".fiducial" / step / f"{iteration:02d}" / f"{key}.{attempt}"
