@@ -16,6 +16,8 @@ _MINUS = "\N{MINUS SIGN}"
 _MANY_DROPPED = 0.1
 #: A pull this large is named; among 227 parameters one of 4 is expected in 70 alignments.
 _LARGE_PULL = 4.0
+#: More names than this nobody reads.
+_NAMES = 20
 #: Distance from what is expected, in units of its error, that is a warning.
 _FAR = 3.0
 
@@ -282,7 +284,13 @@ def _weak(last: Summary) -> list[Note]:
         return []
     verb = "parameter is" if len(weak) == 1 else "parameters are"
     text = f"{len(weak)} {verb} weak: more the presigma than the hits decide what they are, and they do not count "
-    return [Note("info", f"{text}for convergence or pulls ({last.convergence.definition}).", [*map(_named, weak)])]
+    return [
+        Note(
+            "info",
+            f"{text}for convergence or pulls ({last.convergence.definition}).",
+            _some([_named(row) for row in weak]),
+        )
+    ]
 
 
 def _pulls(last: Summary) -> list[Note]:
@@ -304,8 +312,15 @@ def _large_pulls(last: Summary) -> list[Note]:
     far = [row for row in last.parameters if row.state == "determined" and abs(row.pull or 0.0) > _LARGE_PULL]
     if not far:
         return []
-    names = [f"{_named(row)} ({signed(row.pull or 0.0, 1)})" for row in far]
+    far.sort(key=lambda row: -abs(row.pull or 0.0))
+    names = _some([f"{_named(row)} ({signed(row.pull or 0.0, 1)})" for row in far])
     return [Note("warn", f"{plural(len(far), 'pull')} beyond ±{_LARGE_PULL:g}:", names)]
+
+
+def _some(names: list[str]) -> list[str]:
+    """As many names as one still reads; the table has them all."""
+    more = len(names) - _NAMES
+    return names if more <= 1 else [*names[:_NAMES], f"and {more} more in the table"]
 
 
 def rows(series: Series) -> list[Row]:

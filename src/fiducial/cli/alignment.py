@@ -114,7 +114,7 @@ def solve(
 
 @app.command()
 def report(
-    summaries: Annotated[list[Path], typer.Argument(metavar="SUMMARY...", help="summary.json of each iteration.")],
+    summaries: Annotated[list[Path], typer.Argument(metavar="SUMMARY", help="summary.json of each iteration.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, e.g. report.html.")],
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Alignment",
     picture: Annotated[Path | None, typer.Option(help="Draw one wide figure too, .svg or .png.")] = None,

@@ -245,6 +245,18 @@ def test_usual_remarks_are_no_warnings(tmp_path: Path) -> None:
     assert weak.names[0] == "203: layer 10 rx"
 
 
+def test_of_many_names_the_worst_are_said(tmp_path: Path) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        free = [row for row in content["parameters"] if row["state"] == "determined"]
+        for order, row in enumerate(free[:30]):
+            row["pull"] = -5.0 - order
+
+    found = notes(read_series(changed(tmp_path, 2, spoil)))
+    names = next(note.names for note in found if "30 pulls beyond" in note.text)
+    assert names[0].endswith("(\N{MINUS SIGN}34.0)")
+    assert names[20:] == ["and 10 more in the table"]
+
+
 def test_without_truth_nothing_is_said_of_it(make: Make, tmp_path: Path) -> None:
     page = make(write_series(tmp_path, 3, truth=False))
     assert "truth" not in page.ids
