@@ -92,7 +92,9 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerError(f"cannot make the folder {path.parent}: {error.strerror}") from None
+            raise LedgerError(
+                f"cannot make a folder for the ledger {path}: {error.strerror}", hint="set FIDUCIAL_LEDGER"
+            ) from None
 
     def _open(self, create: bool) -> str:
         with self.engine.connect() as connection:
@@ -184,7 +186,7 @@ def explain(error: DBAPIError, where: str) -> LedgerError:
     said = str(error.orig).strip()
     if "locked" in said or "busy" in said:
         return LedgerError(
-            f"the ledger {where} was locked by another process for {BUSY_SECONDS:.0f} s",
+            f"the ledger {where} was locked by another process for {BUSY_SECONDS:g} s",
             hint="find it with: fuser -v " + where,
         )
     if "not a database" in said or "malformed" in said:
