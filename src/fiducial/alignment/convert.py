@@ -25,13 +25,15 @@ __all__ = ["BRANCHES", "LOCALS", "Counts", "Cuts", "Parameters", "Selection", "a
 
 Array = NDArray[np.float64]
 
-_RESIDUAL, _SIGMA, _ID = (f"fitParam_align_{name}" for name in ("local_residual_x", "local_measured_xe", "id"))
+_RESIDUAL, _MEASURED, _SIGMA, _ID = (
+    f"fitParam_align_{name}" for name in ("local_residual_x", "local_measured_x", "local_measured_xe", "id")
+)
 _LAYER = tuple(GLOBAL_BRANCHES[axis] for axis in (0, 1, 3, 4, 5))
 _SIDE_X, _SIDE_RZ = LOCAL_BRANCHES[0], LOCAL_BRANCHES[5]
 _SCALARS = tuple(f"fitParam_{name}" for name in ("x", "y", "chi2", "px", "py", "pz", "charge"))
 
 #: What is read of an ntuple.
-BRANCHES = (*_SCALARS, *_LAYER, _SIDE_X, _SIDE_RZ, *TRACK_BRANCHES, _RESIDUAL, _SIGMA, _ID)
+BRANCHES = (*_SCALARS, *_LAYER, _SIDE_X, _SIDE_RZ, *TRACK_BRANCHES, _RESIDUAL, _MEASURED, _SIGMA, _ID)
 
 #: Parameters of a track.
 LOCALS = len(TRACK_BRANCHES)

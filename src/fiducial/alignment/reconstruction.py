@@ -19,7 +19,16 @@ from fiducial.alignment.raw import RawData
 from fiducial.alignment.trajectory import Crossing, cross, frame_derivatives, to_polar, track_derivatives
 from fiducial.core.errors import DataError
 
-__all__ = ["Finding", "Hits", "determined", "fit_tracks", "normal_equations", "reconstruct", "tabulate"]
+__all__ = [
+    "Finding",
+    "Hits",
+    "determined",
+    "fit_tracks",
+    "least_squares_step",
+    "normal_equations",
+    "reconstruct",
+    "tabulate",
+]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -158,11 +167,17 @@ def _improve(detector: Detector, placement: Placement, state: Array, hits: Hits)
     crossing = _predict(detector, placement, state, hits)
     derivatives = track_derivatives(detector, crossing)
     matrix, vector = normal_equations(derivatives, hits.measured - crossing.along, hits.track, len(state))
+    step, good = least_squares_step(matrix, vector)
+    return state + step, good
+
+
+def least_squares_step(matrix: Array, vector: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Solve normal equations (t, 5, 5), (t, 5); parameters that are not determined stay, and are said to be so."""
     good = determined(matrix)
-    step = np.zeros_like(state)
+    step = np.zeros_like(vector)
     scaled, scale = _unit_diagonal(matrix[good])
     step[good] = scale * np.linalg.solve(scaled, (scale * vector[good])[:, :, None])[:, :, 0]
-    return state + step, good
+    return step, good
 
 
 def determined(matrix: Array) -> NDArray[np.bool_]:

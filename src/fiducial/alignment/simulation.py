@@ -66,13 +66,18 @@ class Response:
 
 @dataclass(frozen=True)
 class Misalignment:
-    """Standard deviations of the displacements of each level: shifts in mm, rotations in rad."""
+    """Standard deviations of the displacements of each level: shifts in mm, rotations in rad.
+
+    The rotations are about what the shifts are over the size of a part: 20 um over a module's 120 mm. Much larger ones
+    (a few percent of the stereo angle) would change derivatives so much that errors of a linear fit no longer describe
+    the motions that tracks hardly see.
+    """
 
     shifts: dict[str, float] = field(
         default_factory=lambda: {"station": 0.020, "layer": 0.020, "module": 0.020, "side": 0.005}
     )
     turns: dict[str, float] = field(
-        default_factory=lambda: {"station": 3e-4, "layer": 5e-4, "module": 5e-4, "side": 5e-5}
+        default_factory=lambda: {"station": 1e-4, "layer": 1.5e-4, "module": 2e-4, "side": 2e-5}
     )
 
     def scaled(self, factor: float) -> Misalignment:

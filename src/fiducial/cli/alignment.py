@@ -25,7 +25,7 @@ def simulate(
     events: Annotated[int, typer.Option(min=1, help="Muons in each file.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the misalignment and the muons.")] = 1,
     truth: Annotated[Path | None, typer.Option(help="Where the truth goes; by default beside the files.")] = None,
-    aligned: Annotated[bool, typer.Option("--aligned", help="Everything is at its nominal place.")] = False,
+    misaligned: Annotated[float, typer.Option(min=0, help="Size of all displacements; 0 for a perfect tracker.")] = 1.0,
     json_: Json = False,
 ) -> None:
     """Make raw files of muons in a tracker that is not where it should be."""
@@ -35,7 +35,7 @@ def simulate(
     from fiducial.core.filerange import parse_range
 
     numbers = parse_range(files)
-    misalignment = Misalignment().scaled(0.0 if aligned else 1.0)
+    misalignment = Misalignment().scaled(misaligned)
     displaced = misalign(FASER, misalignment, seed)
     paths = [raw_path(raw, year, run, number) for number in numbers]
     truth = truth or paths[0].parent / "truth.json"
@@ -49,13 +49,13 @@ def simulate(
 def truth(
     output: Annotated[Path, typer.Argument(help="File to write, e.g. truth.json.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the misalignment.")] = 1,
-    aligned: Annotated[bool, typer.Option("--aligned", help="Everything is at its nominal place.")] = False,
+    misaligned: Annotated[float, typer.Option(min=0, help="Size of all displacements; 0 for a perfect tracker.")] = 1.0,
 ) -> None:
     """Write where a simulated tracker really is, without any muons."""
     from fiducial.alignment.geometry import FASER
     from fiducial.alignment.simulation import Misalignment, misalign, write_truth
 
-    misalignment = Misalignment().scaled(0.0 if aligned else 1.0)
+    misalignment = Misalignment().scaled(misaligned)
     write_truth(output, misalign(FASER, misalignment, seed), seed=seed, misalignment=misalignment)
 
 

@@ -26,7 +26,7 @@ TRUTH = misalign(FASER, Misalignment(), seed=1)
 
 @pytest.mark.parametrize("stations", [3, 4])
 def test_a_small_alignment_converges(tmp_path: Path, stations: int) -> None:
-    """Three iterations bring the residuals from twice their width to nearly that under true constants."""
+    """Three iterations bring the residuals from one and a half times their width to that under true constants."""
     raw = [simulate(FASER, TRUTH, run=1, file=file, events=1000, seed=1) for file in range(2)]
     write_truth(tmp_path / "truth.json", TRUTH, seed=1, misalignment=Misalignment())
     write_constants(tmp_path / "0.txt", {})
@@ -34,7 +34,7 @@ def test_a_small_alignment_converges(tmp_path: Path, stations: int) -> None:
     widths = [summary["residuals"]["width_um"] for summary in summaries]
     ideal = np.concatenate([reconstruct(FASER, data, TRUTH, stations)[0].hits[RESIDUAL] for data in raw]).std() * 1e3
     shifts = [summary["convergence"]["max_shift_over_error"] for summary in summaries]
-    assert widths[0] > 1.5 * ideal
+    assert widths[0] > 1.4 * ideal
     assert widths[-1] < 1.03 * ideal
     assert shifts[-1] < 2.0 < 20.0 < shifts[0]
     assert summaries[-1]["pulls"]["parameters"] > 200
