@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,7 +26,7 @@ from campaigns import check_ledger
 from fiducial.ledger.database import Database
 
 LOG = logging.getLogger(__name__)
-JOBS, ITERATIONS, ROUNDS = 40, 3, 28
+JOBS, ITERATIONS, ROUNDS = 40, 3, 26
 MARK = "FIDUCIAL_TEST_MARK"
 
 # Each line is one write to a file opened with O_APPEND, so lines of several payloads never mix.
@@ -34,7 +34,7 @@ PAYLOAD = """#!/bin/bash
 say() {{ echo "$1 $FIDUCIAL_JOB $FIDUCIAL_ATTEMPT $(date +%s.%N)" >>{records}; }}
 say start
 echo "$FIDUCIAL_JOB" >"$1"
-sleep 0.0$((RANDOM % 9))
+sleep 0.$((RANDOM % 2))$((RANDOM % 9))
 [ -z "$2" ] || echo '{{"shift": 1.0}}' >"$FIDUCIAL_METRICS"
 say end
 """
@@ -155,13 +155,9 @@ def strike(site: Site, engine: subprocess.Popen[bytes], whom: str) -> None:
 
 def done_in_ledger(site: Site) -> dict[int, int]:
     """Jobs that the ledger says are done, with their attempt."""
-    with sqlite3.connect(f"file:{site.folder / 'ledger.db'}?mode=ro", uri=True, timeout=30) as connection:
-        try:
-            rows = connection.execute("SELECT id, attempt FROM jobs WHERE state = 'done'").fetchall()
-        except sqlite3.OperationalError:  # it was killed before it had made the tables
-            rows = []
-    connection.close()
-    return dict(rows)
+    if not rows(site, "SELECT 1 FROM sqlite_master WHERE name = 'jobs'"):
+        return {}  # it was killed before it had made the tables
+    return {row["id"]: row["attempt"] for row in rows(site, "SELECT id, attempt FROM jobs WHERE state = 'done'")}
 
 
 def rows(site: Site, sql: str) -> list[dict[str, Any]]:
@@ -188,22 +184,21 @@ def test_a_campaign_survives_being_killed_at_any_moment(site: Site) -> None:
     chance = seeded()
     struck: Counter[str] = Counter()
     recorded: dict[int, int] = {}
-    engine = None
+    engine = site.start()
     for _ in range(ROUNDS):
-        if engine is None or engine.poll() is not None:
+        if engine.poll() is not None:
             engine = site.start()
-        time.sleep(chance.uniform(0.05, 1.2))
+        at_work = wait_for_a_moment(site, engine, chance)
         whom = chance.choice(["engine", "workers", "everything"])
         strike(site, engine, whom)
-        struck[whom] += 1
-        if (site.folder / "ledger.db").exists():
-            now = done_in_ledger(site)
-            assert now.items() >= recorded.items(), "what was done is not done any more"
-            recorded = now
+        struck[f"{whom} {'at work' if at_work else 'starting'}"] += 1
+        now = done_in_ledger(site)
+        assert now.items() >= recorded.items(), "what was done is not done any more"
+        recorded = now
     LOG.warning("killed %s; %d jobs were done before the last run", dict(struck), len(recorded))
-    assert engine is not None
-    if engine.poll() is None:
-        engine.wait(timeout=120)
+    with suppress(subprocess.TimeoutExpired):
+        engine.wait(timeout=1)
+    strike(site, engine, "everything")
     last = site.start()
     assert last.wait(timeout=120) == 0, site.said()
     check_campaign(site)
@@ -211,6 +206,29 @@ def test_a_campaign_survives_being_killed_at_any_moment(site: Site) -> None:
     check_payloads(site)
     wait_until_all_are_gone(site)
     check_folders(site)
+    check_that_it_was_hit(site)
+
+
+def wait_for_a_moment(site: Site, engine: subprocess.Popen[bytes], chance: random.Random) -> bool:
+    """Wait for any moment of the start, or else until payloads run and a little longer; true if they do."""
+    if chance.random() < 0.2:
+        time.sleep(chance.uniform(0.05, 1.2))
+        return False
+    before, deadline = site.records.stat().st_size, time.monotonic() + 20
+    while site.records.stat().st_size == before and engine.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(chance.uniform(0.0, 0.3))
+    return site.records.stat().st_size > before
+
+
+def check_that_it_was_hit(site: Site) -> None:
+    """A test that never kills a payload shows nothing."""
+    starts = sum(line.startswith("start") for line in site.records.read_text().splitlines())
+    ends = sum(line.startswith("end") for line in site.records.read_text().splitlines())
+    again = rows(site, "SELECT COUNT(*) AS n FROM jobs WHERE attempt > 1")[0]["n"]
+    LOG.warning("%d payloads were cut short, and %d jobs needed another attempt", starts - ends, again)
+    assert starts - ends >= 5
+    assert again >= 5
 
 
 def check_campaign(site: Site) -> None:
@@ -272,37 +290,63 @@ def wait_until_all_are_gone(site: Site) -> None:
     assert site.processes() == {}
 
 
+CREATE = """
+import sys
+from pathlib import Path
+from fiducial.core.workflowfile import load
+from fiducial.engine.scheduler import Scheduler
+from fiducial.engine.supervisor import create, prepare
+from fiducial.ledger.database import Database
+
+scheduler = Scheduler(Database("sqlite:///ledger.db"))
+made = prepare(load(Path("kill.toml")).workflow, {}, workflow_folder=Path.cwd())
+print("begins", flush=True)
+create(scheduler, made)
+print("created", flush=True)
+"""
+MANY = 20000
+
+
+def creating(site: Site) -> subprocess.Popen[str]:
+    """A process that is about to create the campaign."""
+    process = subprocess.Popen([sys.executable, "-c", CREATE], cwd=site.folder, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begins\n"
+    return process
+
+
 def test_a_campaign_is_created_whole_or_not_at_all(site: Site) -> None:
     chance = seeded()
-    text = (site.folder / "kill.toml").read_text().replace(f"0-{JOBS}", "0-20000")
-    (site.folder / "kill.toml").write_text(text)
+    file = site.folder / "kill.toml"
+    file.write_text(file.read_text().replace(f"0-{JOBS}", f"0-{MANY}"))
+    start = time.monotonic()
+    with creating(site) as process:
+        start = time.monotonic()
+        assert process.wait() == 0
+    takes = time.monotonic() - start
+    assert is_whole(site)
     seen: Counter[bool] = Counter()
-    for _ in range(14):
-        engine = site.start()
-        time.sleep(chance.uniform(0.2, 1.2))
-        strike(site, engine, "everything")
-        seen[is_whole(site, 20000)] += 1
-        if seen[True]:
-            break
-    LOG.warning("found whole after a kill: %s", dict(seen))
+    for _ in range(10):
+        for path in site.folder.glob("ledger.db*"):
+            path.unlink()
+        shutil.rmtree(site.campaign)
+        with creating(site) as process:
+            time.sleep(chance.uniform(0.0, 1.2 * takes))
+            process.kill()
+        seen[is_whole(site)] += 1
+        with creating(site) as process:  # the same command goes on from whatever there is
+            assert process.wait() == 0
+        assert is_whole(site)
+    LOG.warning("creation takes %.2f s; whole after a kill: %s", takes, dict(seen))
     assert seen[False]
-    while not is_whole(site, 20000):
-        engine = site.start()
-        time.sleep(3)
-        strike(site, engine, "everything")
-    outcome = json.loads((site.campaign / ".fiducial" / "campaign.json").read_text())
-    assert outcome["campaign"] == "kill"
 
 
-def is_whole(site: Site, jobs: int) -> bool:
+def is_whole(site: Site) -> bool:
     """Whether the campaign is there; half of it must never be."""
-    path = site.folder / "ledger.db"
-    if not path.exists() or not rows(site, "SELECT 1 FROM sqlite_master WHERE name = 'campaigns'"):
-        return False
     assert rows(site, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
     campaigns = rows(site, "SELECT state FROM campaigns")
     made = rows(site, "SELECT COUNT(*) AS n FROM jobs")[0]["n"]
     counted = rows(site, "SELECT COALESCE(SUM(total), 0) AS n FROM groups")[0]["n"]
     assert made == counted
-    assert (len(campaigns), made) in {(0, 0), (1, 4 + jobs + 1 + 1)}
+    assert (len(campaigns), made) in {(0, 0), (1, 4 + MANY + 1 + 1)}
     return bool(campaigns)

@@ -293,10 +293,17 @@ def _finished(report: Report) -> Finished:
     if report.result is None:
         return Finished("lost", report.lost or "", host=report.host)
     try:
+        _must_be_of(report, report.result)
         return _outcome(report.result)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         # A damaged result proves nothing, so it is as good as none.
         return Finished("lost", f"its result cannot be used: {error!r}", host=report.host)
+
+
+def _must_be_of(report: Report, result: Mapping[str, Any]) -> None:
+    told = (result.get("job", report.job), result.get("attempt", report.attempt))
+    if told != (report.job, report.attempt):
+        raise ValueError(f"it is of attempt {told[1]} at job {told[0]}")
 
 
 def _outcome(result: Mapping[str, Any]) -> Finished:
