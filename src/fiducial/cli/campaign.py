@@ -157,7 +157,7 @@ def _print_cost(view: dict[str, Any]) -> None:
     from fiducial.cli.output import amount, print_table, span
 
     rows = [
-        (cost["step"], cost["attempts"], span(cost["cpu_s"]), span(cost["wall_s"]), amount(cost["max_rss"]))
+        (cost["step"], cost["attempts"], span(cost["cpu_s"]), span(cost["wall_s"]), amount(cost["max_rss"] or None))
         for cost in view["cost"]
         if cost["attempts"]
     ]

@@ -164,8 +164,7 @@ def _no_job(connection: Connection, campaign: RowMapping, narrow: Narrow, word: 
     for like in (_like(key[:-2]) + "%", "%"):
         near = Narrow(steps=narrow.steps, iterations=narrow.iterations, like=like)
         keys = dict.fromkeys(found for _, found, _ in queries.job_keys(connection, campaign["id"], near, _MOST_NEAR))
-        names = [word.removesuffix(key) + found for found in keys]
-        hint = nearest(word, names)
+        hint = nearest(key, keys).replace("'", f"'{word.removesuffix(key)}", 1)
         if hint:
             break
     if not hint:

@@ -155,7 +155,7 @@ def restore(
 
 @app.command()
 def upgrade(dry_run: Dry = False) -> None:
-    """Bring the ledger up to date with this version; every command does it, this one only does it when told."""
+    """Bring the ledger up to date with this version; other commands do it, too, when they open it."""
     from fiducial.cli.opened import dry, opened
     from fiducial.ledger import schema, upkeep
 
