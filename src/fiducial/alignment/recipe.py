@@ -2,15 +2,18 @@
 
 One fit determines everything at once: all layers but the reference layers, all sides and all modules' rz.
 
-- The reference layers (the middle ones of the first and the last spectrometer station) keep their y, rx, ry and rz:
-  they are what heights and angles are measured against.
+- The reference layers (the middle ones of the first and the last spectrometer station) keep their y, rx, ry and rz,
+  and their modules their rz: they are what heights and angles are measured against.
 - In every layer the shifts of the 16 sides add up to zero, as do the rz of the 8 modules: their common part is the
   layer's own y and rz.
 - No layer's x is fitted: it is the same as moving all its sides against each other, which the fit is free to do.
   In the reference layers that pattern adds up to zero too; else the tracker could slide and shear along x.
 - Heights that grow along the beam like the bending of a track look like another momentum, and rotations that do look
   like momenta that change across the tracker. What the momenta can absorb of the layers' y, rx, ry and rz is held at
-  zero; free, it would drift with the choice of tracks, which is by momentum, without end.
+  zero; free, it would drift with the choice of tracks, which is by momentum, without end. The same holds for the rz of
+  the modules that stand behind each other: tracks through one such stack can absorb what is linear along the beam
+  (hence the reference layers' modules) and what grows like the bending. Of such motions the fit would learn only
+  through the errors of the tracks' own coordinates, and so it would learn wrong.
 
 Each parameter has a presigma, which damps its step in one fit, but does not bias the result of an iteration of fits.
 """
@@ -53,7 +56,8 @@ class Recipe:
         iterations: steps of one fit at most.
         limit: expected decrease of chi2 that ends them.
         stereo_constraints: whether the reference layers' x is held.
-        bending_constraints: constants of layers of which the part that momenta can absorb is held.
+        bending_constraints: constants of layers of which the part that momenta can absorb is held; with rz among them,
+            that of the modules' rz too.
     """
 
     shift_presigma: float = 0.05
@@ -70,10 +74,11 @@ class Recipe:
     def presigma(self, label: int) -> float:
         """Presigma of a parameter; -1 for one that is held where it is."""
         what = describe(label)
-        if len(what.key) == 2:
-            reference = (int(what.key[0]), int(what.key[1])) in self.reference_layers
-            if reference or what.axis in self.fixed_layer_axes:
-                return -1.0
+        reference = (int(what.key[0]), int(what.key[1])) in self.reference_layers
+        if reference and what.side is None:
+            return -1.0
+        if len(what.key) == 2 and what.axis in self.fixed_layer_axes:
+            return -1.0
         return self.turn_presigma if what.unit == "rad" else self.shift_presigma
 
 
@@ -121,6 +126,11 @@ def _constraints(detector: Detector, stations: range, recipe: Recipe) -> str:
     for axis in recipe.bending_constraints:
         terms = ((layer_label(*layer, axis), factor) for layer, factor in shape.items())
         lines += _constraint(f"bending of the layers' {axis}", terms)
+    if "rz" in recipe.bending_constraints:
+        # The last stack's follows from the others, because the modules of each layer add up to zero.
+        for module in modules[:-1]:
+            terms = ((module_label(*layer, module), factor) for layer, factor in shape.items())
+            lines += _constraint(f"bending of rz of the modules {module}", terms)
     return "\n".join(lines) + "\n"
 
 

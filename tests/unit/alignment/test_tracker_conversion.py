@@ -197,9 +197,10 @@ def test_reference_layers_and_every_x_are_held(tmp_path: Path) -> None:
     told = steering(tmp_path, 4)
     held = {label for label, parameter in told.parameters.items() if parameter.presigma < 0}
     references = {layer_label(s, 1, axis) for s in (1, 3) for axis in ("x", "y", "rx", "ry", "rz")}
+    references |= {module_label(s, 1, m) for s in (1, 3) for m in range(8)}
     assert held == references | {layer_label(s, c, "x") for s in range(4) for c in range(3)}
     assert told.parameters[side_label(1, 1, 0, 0)].presigma == 0.05
-    assert told.parameters[module_label(1, 1, 0)].presigma == 0.005
+    assert told.parameters[module_label(1, 0, 0)].presigma == 0.005
     assert told.parameters[layer_label(2, 1, "rx")].presigma == 0.005
 
 
@@ -210,7 +211,7 @@ def test_sides_and_modules_add_up_to_nothing_in_each_layer(tmp_path: Path, stati
         for layer in range(3):
             assert {side_label(station, layer, m, d): 1.0 for m in range(8) for d in (0, 1)} in ties
             assert {module_label(station, layer, m): 1.0 for m in range(8)} in ties
-    assert len(ties) == 2 * 3 * stations + 2 + 4
+    assert len(ties) == 2 * 3 * stations + 2 + 4 + 7
 
 
 def test_heights_that_bend_like_a_track_are_tied(tmp_path: Path) -> None:
