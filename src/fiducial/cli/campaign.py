@@ -273,7 +273,7 @@ def cancel(name: Name, dry_run: Dry = False) -> None:
             typer.echo(f"campaign {found.name} was cancelled before: nothing is left to end")
             return
         scheduler.cancel(found.id, user())
-        typer.echo(f"campaign {found.name} cancelled: {_jobs(waiting)} will never start")
+        typer.echo(f"campaign {found.name} cancelled" + (f": {_jobs(waiting)} will never start" if waiting else ""))
         if active:
             typer.echo(end_left(scheduler, found))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -120,9 +120,17 @@ def _named(connection: Connection, word: str) -> tuple[RowMapping, list[tuple[in
     jobs = list(queries.job_keys(connection, campaign["id"], narrow))
     if narrow.like is not None:
         jobs = [job for job in jobs if fnmatchcase(job[1], key)]
+    if not jobs and key.isdigit():
+        jobs = _same_number(connection, campaign, narrow, int(key))
     if not jobs:
         raise _no_job(connection, campaign, narrow, word, key)
     return campaign, jobs
+
+
+def _same_number(connection: Connection, campaign: RowMapping, narrow: Narrow, number: int) -> list[Any]:
+    """Jobs of a file or run whose number the key has with zeros before it."""
+    jobs = queries.job_keys(connection, campaign["id"], replace(narrow, key=None, like=f"%{number}"))
+    return [job for job in jobs if job[1].isdigit() and int(job[1]) == number]
 
 
 def _groups(groups: Sequence[RowMapping], campaign: str, step: str, iteration: str) -> list[RowMapping]:

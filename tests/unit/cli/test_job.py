@@ -90,6 +90,8 @@ def test_a_step_that_there_is_not(align: Stage, say: Any) -> None:
         ("align/reco/00451", 2),
         ("align/reco/02/00451", 1),
         ("align/reco/2/00451", 1),
+        ("align/reco/2/451", 1),
+        ("align/reco/451", 2),
         ("align/reco/02/*", 4),
         ("align/reco/*/0045[01]", 4),
         ("align/*/02/*", 5),
