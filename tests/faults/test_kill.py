@@ -6,8 +6,6 @@ import logging
 import os
 import random
 import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,34 +13,30 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from campaigns import check_ledger
-from fiducial.ledger.database import Database
+from sites import Site, kill
 
 LOG = logging.getLogger(__name__)
 JOBS, ITERATIONS, ROUNDS = 40, 3, 26
-MARK = "FIDUCIAL_TEST_MARK"
 
-# Each line is one write to a file opened with O_APPEND, so lines of several payloads never mix.
+# Each line is one write to a file opened with O_APPEND, so lines of several payloads never mix. The lock is held until
+# the payload and all that it started are dead.
 PAYLOAD = """#!/bin/bash
-say() {{ echo "$1 $FIDUCIAL_JOB $FIDUCIAL_ATTEMPT $(date +%s.%N)" >>{records}; }}
+say() { echo "$1 $FIDUCIAL_JOB $FIDUCIAL_ATTEMPT $(date +%s.%N)" >>$RECORDS; }
+exec 9>>"$RECORDS.$FIDUCIAL_JOB"
+flock -n 9 || say overlap
 say start
 echo "$FIDUCIAL_JOB" >"$1"
 sleep 0.$((RANDOM % 2))$((RANDOM % 9))
-[ -z "$2" ] || echo '{{"shift": 1.0}}' >"$FIDUCIAL_METRICS"
+[ -z "$2" ] || echo '{"shift": 1.0}' >"$FIDUCIAL_METRICS"
 say end
 """
 
 WORKFLOW = """
-format = 1
-name = "kill"
-
 [iteration]
 max = {iterations}
 until = "fit.shift < 0.1"
@@ -75,57 +69,17 @@ outputs = ["plot.txt"]
 """
 
 
-@dataclass(frozen=True)
-class Site:
-    """One campaign in a folder of its own; all its processes carry a mark by which they are found again."""
-
-    folder: Path
-
-    @property
-    def records(self) -> Path:
-        return self.folder / "records"
-
-    @property
-    def campaign(self) -> Path:
-        return self.folder / "kill"
-
-    def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "fiducial", "run", "kill.toml", "-j", "2", "--quiet"]
-        environment = {**os.environ, MARK: str(self.folder), "FIDUCIAL_LEDGER": str(self.folder / "ledger.db")}
-        with (self.folder / "messages").open("ab") as messages:
-            return subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages
-            )
-
-    def processes(self) -> dict[int, list[str]]:
-        """Command lines of all processes that carry the mark, by number."""
-        mark = f"{MARK}={self.folder}".encode()
-        found = {}
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue  # it ended while we looked
-        return found
-
-    def workers(self) -> list[int]:
-        return [pid for pid, words in self.processes().items() if "--warm" in words]
-
-    def said(self) -> str:
-        return (self.folder / "messages").read_text(errors="replace")
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     payload = tmp_path / "payload.sh"
-    payload.write_text(PAYLOAD.format(records=site.records))
+    payload.write_text(PAYLOAD)
     site.records.touch()
-    (tmp_path / "kill.toml").write_text(WORKFLOW.format(payload=payload, jobs=JOBS, iterations=ITERATIONS))
-    yield site
-    for pid in site.processes():
-        kill(pid)
+    site.write(WORKFLOW.format(payload=payload, jobs=JOBS, iterations=ITERATIONS))
+    try:
+        yield site
+    finally:
+        site.close()
 
 
 def seeded() -> random.Random:
@@ -135,16 +89,12 @@ def seeded() -> random.Random:
     return random.Random(seed)
 
 
-def kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def strike(site: Site, engine: subprocess.Popen[bytes], whom: str) -> None:
+def strike(site: Site, engine: subprocess.Popen[str], whom: str) -> None:
     """Kill what is named, at once; processes that are born meanwhile are what makes it interesting."""
     if whom == "workers":
-        for pid in site.workers():
-            kill(pid)
+        for pid, words in site.processes().items():
+            if "--warm" in words:
+                kill(pid)
         return
     kill(engine.pid)
     if whom == "everything":
@@ -155,18 +105,9 @@ def strike(site: Site, engine: subprocess.Popen[bytes], whom: str) -> None:
 
 def done_in_ledger(site: Site) -> dict[int, int]:
     """Jobs that the ledger says are done, with their attempt."""
-    if not rows(site, "SELECT 1 FROM sqlite_master WHERE name = 'jobs'"):
+    if not site.rows("SELECT 1 FROM sqlite_master WHERE name = 'jobs'"):
         return {}  # it was killed before it had made the tables
-    return {row["id"]: row["attempt"] for row in rows(site, "SELECT id, attempt FROM jobs WHERE state = 'done'")}
-
-
-def rows(site: Site, sql: str) -> list[dict[str, Any]]:
-    connection = sqlite3.connect(site.folder / "ledger.db", timeout=30)
-    connection.row_factory = sqlite3.Row
-    try:
-        return [dict(row) for row in connection.execute(sql)]
-    finally:
-        connection.close()
+    return {row["id"]: row["attempt"] for row in site.rows("SELECT id, attempt FROM jobs WHERE state = 'done'")}
 
 
 def payload_runs(site: Site) -> dict[tuple[int, int], dict[str, float]]:
@@ -174,12 +115,14 @@ def payload_runs(site: Site) -> dict[tuple[int, int], dict[str, float]]:
     runs: dict[tuple[int, int], dict[str, float]] = {}
     for line in site.records.read_text().splitlines():
         what, job, attempt, at = line.split()
+        assert what != "overlap", f"attempt {attempt} at job {job} started while an earlier one was alive"
         run = runs.setdefault((int(job), int(attempt)), {})
         assert what not in run, f"attempt {attempt} at job {job} has two records of its {what}"
         run[what] = float(at)
     return runs
 
 
+@pytest.mark.needs("flock")
 def test_a_campaign_survives_being_killed_at_any_moment(site: Site) -> None:
     chance = seeded()
     struck: Counter[str] = Counter()
@@ -204,12 +147,12 @@ def test_a_campaign_survives_being_killed_at_any_moment(site: Site) -> None:
     check_campaign(site)
     check_outputs(site)
     check_payloads(site)
-    wait_until_all_are_gone(site)
+    site.wait_until_all_are_gone()
     check_folders(site)
     check_that_it_was_hit(site)
 
 
-def wait_for_a_moment(site: Site, engine: subprocess.Popen[bytes], chance: random.Random) -> bool:
+def wait_for_a_moment(site: Site, engine: subprocess.Popen[str], chance: random.Random) -> bool:
     """Wait for any moment of the start, or else until payloads run and a little longer; true if they do."""
     if chance.random() < 0.2:
         time.sleep(chance.uniform(0.05, 1.2))
@@ -225,30 +168,24 @@ def check_that_it_was_hit(site: Site) -> None:
     """A test that never kills a payload shows nothing."""
     starts = sum(line.startswith("start") for line in site.records.read_text().splitlines())
     ends = sum(line.startswith("end") for line in site.records.read_text().splitlines())
-    again = rows(site, "SELECT COUNT(*) AS n FROM jobs WHERE attempt > 1")[0]["n"]
+    again = site.rows("SELECT COUNT(*) AS n FROM jobs WHERE attempt > 1")[0]["n"]
     LOG.warning("%d payloads were cut short, and %d jobs needed another attempt", starts - ends, again)
     assert starts - ends >= 5
     assert again >= 5
 
 
 def check_campaign(site: Site) -> None:
-    assert rows(site, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
-    (campaign,) = rows(site, "SELECT * FROM campaigns")
+    site.check()
+    campaign = site.campaign()
     assert (campaign["state"], campaign["iteration"]) == ("done", ITERATIONS)
-    states = Counter(row["state"] for row in rows(site, "SELECT state FROM jobs"))
+    states = Counter(row["state"] for row in site.rows("SELECT state FROM jobs"))
     assert states == {"done": 4 + ITERATIONS * (JOBS + 1) + 1}
-    once = rows(site, "SELECT job, COUNT(*) AS n FROM attempts WHERE state = 'done' GROUP BY job")
+    once = site.rows("SELECT job, COUNT(*) AS n FROM attempts WHERE state = 'done' GROUP BY job")
     assert [row["n"] for row in once] == [1] * states["done"]
-    database = Database(f"sqlite:///{site.folder / 'ledger.db'}")
-    try:
-        with database.read() as connection:
-            check_ledger(connection)
-    finally:
-        database.close()
 
 
 def check_outputs(site: Site) -> None:
-    artifacts = rows(site, "SELECT * FROM artifacts")
+    artifacts = site.rows("SELECT * FROM artifacts")
     assert len(artifacts) == 4 + ITERATIONS * (JOBS + 1) + 1
     for row in artifacts:
         content = Path(row["path"]).read_bytes()
@@ -259,7 +196,7 @@ def check_outputs(site: Site) -> None:
 def check_payloads(site: Site) -> None:
     """No two payloads of a job at once, and none after the attempt that was recorded as done."""
     runs = payload_runs(site)
-    done = {row["job"]: row["number"] for row in rows(site, "SELECT job, number FROM attempts WHERE state = 'done'")}
+    done = {row["job"]: row["number"] for row in site.rows("SELECT job, number FROM attempts WHERE state = 'done'")}
     by_job: dict[int, list[tuple[int, Mapping[str, float]]]] = {}
     for (job, attempt), run in sorted(runs.items()):
         by_job.setdefault(job, []).append((attempt, run))
@@ -275,19 +212,12 @@ def check_payloads(site: Site) -> None:
 
 
 def check_folders(site: Site) -> None:
-    published = {row["path"] for row in rows(site, "SELECT path FROM artifacts")}
-    there = {str(path) for path in site.campaign.rglob("*") if path.is_file() and ".fiducial" not in path.parts}
+    published = {row["path"] for row in site.rows("SELECT path FROM artifacts")}
+    there = {str(path) for path in (site.folder / "w").rglob("*") if path.is_file() and ".fiducial" not in path.parts}
     assert there == published
-    scratch = [path for path in (site.campaign / ".fiducial").rglob("scratch") if path.is_dir()]
+    scratch = [path for path in (site.folder / "w" / ".fiducial").rglob("scratch") if path.is_dir()]
     for path in scratch:
         assert not (path.parent / "result.json").exists(), f"{path} was left behind by an attempt that ended"
-
-
-def wait_until_all_are_gone(site: Site) -> None:
-    deadline = time.monotonic() + 10
-    while site.processes() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert site.processes() == {}
 
 
 CREATE = """
@@ -299,7 +229,7 @@ from fiducial.engine.supervisor import create, prepare
 from fiducial.ledger.database import Database
 
 scheduler = Scheduler(Database("sqlite:///ledger.db"))
-made = prepare(load(Path("kill.toml")).workflow, {}, workflow_folder=Path.cwd())
+made = prepare(load(Path("w.toml")).workflow, {}, workflow_folder=Path.cwd())
 print("begins", flush=True)
 create(scheduler, made)
 print("created", flush=True)
@@ -317,7 +247,7 @@ def creating(site: Site) -> subprocess.Popen[str]:
 
 def test_a_campaign_is_created_whole_or_not_at_all(site: Site) -> None:
     chance = seeded()
-    file = site.folder / "kill.toml"
+    file = site.folder / "w.toml"
     file.write_text(file.read_text().replace(f"0-{JOBS}", f"0-{MANY}"))
     start = time.monotonic()
     with creating(site) as process:
@@ -329,7 +259,7 @@ def test_a_campaign_is_created_whole_or_not_at_all(site: Site) -> None:
     for _ in range(10):
         for path in site.folder.glob("ledger.db*"):
             path.unlink()
-        shutil.rmtree(site.campaign)
+        shutil.rmtree(site.folder / "w")
         with creating(site) as process:
             time.sleep(chance.uniform(0.0, 1.2 * takes))
             process.kill()
@@ -343,10 +273,10 @@ def test_a_campaign_is_created_whole_or_not_at_all(site: Site) -> None:
 
 def is_whole(site: Site) -> bool:
     """Whether the campaign is there; half of it must never be."""
-    assert rows(site, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
-    campaigns = rows(site, "SELECT state FROM campaigns")
-    made = rows(site, "SELECT COUNT(*) AS n FROM jobs")[0]["n"]
-    counted = rows(site, "SELECT COALESCE(SUM(total), 0) AS n FROM groups")[0]["n"]
+    assert site.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    campaigns = site.rows("SELECT state FROM campaigns")
+    made = site.rows("SELECT COUNT(*) AS n FROM jobs")[0]["n"]
+    counted = site.rows("SELECT COALESCE(SUM(total), 0) AS n FROM groups")[0]["n"]
     assert made == counted
     assert (len(campaigns), made) in {(0, 0), (1, 4 + MANY + 1 + 1)}
     return bool(campaigns)
