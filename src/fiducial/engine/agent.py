@@ -130,7 +130,10 @@ class Agent:
         """One round: lease and submit what fits, wait for events, report. How many events there were."""
         self._submit()
         if self._must_exchange():
+            told = bool(self._reports)
             self._exchange()
+            if told and not self.busy:
+                return 0  # the caller may want to see whether that was all, before anybody waits for more
         events = self.backend.poll(self._patience(timeout))
         self._take(events)
         self._housekeeping()

@@ -161,6 +161,7 @@ class Database:
 
 def _engine(url: URL, sqlite: bool) -> Engine:
     if not sqlite:
+        schema.for_postgresql()
         return create_engine(url, isolation_level="READ COMMITTED")
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)

@@ -32,6 +32,7 @@ __all__ = [
     "artifacts",
     "attempts",
     "campaigns",
+    "for_postgresql",
     "groups",
     "jobs",
     "ledger",
@@ -47,6 +48,20 @@ REVISION = "0001"
 TROUBLED = "state IN ('failed', 'held', 'killed')"
 
 metadata = MetaData()
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index over some rows only. PostgreSQL is told later: naming it here would import its dialect every time."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), info={"where": where})
+
+
+def for_postgresql() -> None:
+    """Tell PostgreSQL too which rows the partial indexes are over."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if "where" in index.info:
+                index.dialect_options["postgresql"]["where"] = text(index.info["where"])
+
 
 # SQLite counts rows by 64-bit integers only under the name INTEGER.
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -77,13 +92,7 @@ campaigns = Table(
     Column("reason", Text, nullable=False),
     Column("created", Float, nullable=False),
     Column("finished", Float),
-    Index(
-        "campaigns_name",
-        "name",
-        unique=True,
-        sqlite_where=text("state <> 'archived'"),
-        postgresql_where=text("state <> 'archived'"),
-    ),
+    _partial("campaigns_name", "name", where="state <> 'archived'", unique=True),
 )
 
 groups = Table(
@@ -124,9 +133,9 @@ jobs = Table(
     Column("walltime", Float),
     Column("not_before", Float),
     Column("order", String(4)),
-    Index("jobs_ready", "group", "id", sqlite_where=text("state = 'ready'"), postgresql_where=text("state = 'ready'")),
-    Index("jobs_troubled", "group", "id", sqlite_where=text(TROUBLED), postgresql_where=text(TROUBLED)),
-    Index("jobs_ordered", "id", sqlite_where=text('"order" IS NOT NULL'), postgresql_where=text('"order" IS NOT NULL')),
+    _partial("jobs_ready", "group", "id", where="state = 'ready'"),
+    _partial("jobs_troubled", "group", "id", where=TROUBLED),
+    _partial("jobs_ordered", "id", where='"order" IS NOT NULL'),
 )
 
 attempts = Table(
@@ -153,9 +162,7 @@ attempts = Table(
     Column("read_bytes", Id),
     Column("write_bytes", Id),
     PrimaryKeyConstraint("job", "number"),
-    Index(
-        "attempts_open", "lease_until", sqlite_where=text("finished IS NULL"), postgresql_where=text("finished IS NULL")
-    ),
+    _partial("attempts_open", "lease_until", where="finished IS NULL"),
     sqlite_with_rowid=False,
 )
 

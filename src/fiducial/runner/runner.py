@@ -25,7 +25,7 @@ The job specification, a JSON object::
      "limits": {"memory": bytes, "cpu_time": s, "wall_time": s, "disk": bytes}, "grace": 10.0}
 
 In "check", ``{}`` stands for the file; the command runs in scratch, with the payload's environment. A callable that
-returns a dictionary and writes no metrics file has returned its metrics. The payload finds FIDUCIAL_LEDGER,
+returns a dictionary and writes no metrics file has returned its metrics. The payload finds FIDUCIAL_LEDGER_ID,
 FIDUCIAL_JOB, FIDUCIAL_ATTEMPT, FIDUCIAL_DIRECTORY, FIDUCIAL_SCRATCH and FIDUCIAL_METRICS in its environment.
 
 The result, ``result.json``, is written last and atomically::
@@ -848,7 +848,7 @@ class Job:
     def _make_environment(self) -> "dict[str, str]":
         environment = self._desk.environment.copy()
         environment.update(self._spec.get("environment") or {})
-        environment["FIDUCIAL_LEDGER"] = self._spec["ledger"]
+        environment["FIDUCIAL_LEDGER_ID"] = self._spec["ledger"]
         environment["FIDUCIAL_JOB"] = str(self._spec["job"])
         environment["FIDUCIAL_ATTEMPT"] = str(self._spec["attempt"])
         environment["FIDUCIAL_DIRECTORY"] = self._held.directory

@@ -52,7 +52,7 @@ def test_environment_of_the_payload(job: Any) -> None:
     job.payload("env -0 > out; pwd > pwd; cp pwd /dev/stdout", environment={"COLOUR": "grün und rot"}).run()
     pairs = dict(item.split("=", 1) for item in final.read_text().split("\0") if item)
     assert pairs["COLOUR"] == "grün und rot"
-    assert (pairs["FIDUCIAL_LEDGER"], pairs["FIDUCIAL_JOB"], pairs["FIDUCIAL_ATTEMPT"]) == ("5f0c", "7", "2")
+    assert (pairs["FIDUCIAL_LEDGER_ID"], pairs["FIDUCIAL_JOB"], pairs["FIDUCIAL_ATTEMPT"]) == ("5f0c", "7", "2")
     assert pairs["FIDUCIAL_DIRECTORY"] == str(job.directory)
     assert pairs["FIDUCIAL_SCRATCH"] == job.log.strip() == str(job.directory / "scratch")
     assert pairs["FIDUCIAL_METRICS"] == pairs["FIDUCIAL_SCRATCH"] + "/metrics.json"
