@@ -24,7 +24,7 @@ The job specification, a JSON object::
      "metrics": "metrics.json" or null, "required_metrics": ["chi2"],
      "limits": {"memory": bytes, "cpu_time": s, "wall_time": s, "disk": bytes}, "grace": 10.0}
 
-In "check", ``{}`` stands for the file; the command runs in scratch, with the payload's environment. A callable that
+In "check", ``{}`` stands for the file, which is appended where no word is ``{}``; the command runs in scratch, with the payload's environment. A callable that
 returns a dictionary and writes no metrics file has returned its metrics. The payload finds FIDUCIAL_LEDGER_ID,
 FIDUCIAL_JOB, FIDUCIAL_ATTEMPT, FIDUCIAL_DIRECTORY, FIDUCIAL_SCRATCH and FIDUCIAL_METRICS in its environment.
 
@@ -997,7 +997,8 @@ class Job:
         if info.st_size < least:
             raise failed("output", "output %s has %d bytes, less than %d" % (shown, info.st_size, least))
         if item.get("check"):
-            self._check_output([source if word == "{}" else word for word in item["check"]], shown)
+            words = item["check"] if "{}" in item["check"] else item["check"] + ["{}"]
+            self._check_output([source if word == "{}" else word for word in words], shown)
         size, adler32 = checksum(source) if info.st_size else (0, "00000001")
         return {"key": item.get("key"), "path": item["path"], "size": size, "adler32": adler32}
 

@@ -101,6 +101,7 @@ def test_command_is_found_by_the_path_of_the_payload(job: Any) -> None:
         ("mkdir out", {}, "output out is not a regular file"),
         ("ln -s /etc/passwd out", {}, "output out is not a regular file"),
         ("echo 12 > out", {"check": ["grep", "-q", "13", "{}"]}, "output out does not pass its check grep"),
+        ("echo 12 > out", {"check": ["grep", "-q", "13"]}, "output out does not pass its check grep"),
         ("echo 12 > out", {"check": ["no-such-check"]}, "no-such-check cannot be started"),
     ],
 )
