@@ -127,7 +127,9 @@ class Output(Model):
 
     path: str = Field(description="where it is published; {{ variables }} allowed, relative to the campaign's folder")
     min_size: Size | Literal[0] = Field(1, description="fewest bytes that it may have")
-    check: list[str] | None = Field(None, description="command that must exit 0; the word {} stands for the file, which is otherwise appended")
+    check: list[str] | None = Field(
+        None, description="command that must exit 0; the word {} stands for the file, which is otherwise appended"
+    )
     optional: bool = Field(False, description="the job may do without")
     direct: bool = Field(False, description="the payload writes to path by itself, not into the scratch folder")
 

@@ -24,9 +24,10 @@ The job specification, a JSON object::
      "metrics": "metrics.json" or null, "required_metrics": ["chi2"],
      "limits": {"memory": bytes, "cpu_time": s, "wall_time": s, "disk": bytes}, "grace": 10.0}
 
-In "check", ``{}`` stands for the file, which is appended where no word is ``{}``; the command runs in scratch, with the payload's environment. A callable that
-returns a dictionary and writes no metrics file has returned its metrics. The payload finds FIDUCIAL_LEDGER_ID,
-FIDUCIAL_JOB, FIDUCIAL_ATTEMPT, FIDUCIAL_DIRECTORY, FIDUCIAL_SCRATCH and FIDUCIAL_METRICS in its environment.
+In "check", ``{}`` stands for the file, which is appended where no word is ``{}``; the command runs in scratch, with the
+payload's environment. A callable that returns a dictionary and writes no metrics file has returned its metrics. The
+payload finds FIDUCIAL_LEDGER_ID, FIDUCIAL_JOB, FIDUCIAL_ATTEMPT, FIDUCIAL_DIRECTORY, FIDUCIAL_SCRATCH and
+FIDUCIAL_METRICS in its environment.
 
 The result, ``result.json``, is written last and atomically::
 
