@@ -59,6 +59,7 @@ def _print_list(views: Sequence[dict[str, Any]]) -> None:
         return
     rows = [
         (
+            view["id"],
             view["name"],
             view["state"],
             f"{view['counts']['done']}/{view['total']}",
@@ -69,7 +70,7 @@ def _print_list(views: Sequence[dict[str, Any]]) -> None:
         )
         for view in views
     ]
-    print_table(("campaign", "state", "done", "failed", "iteration", "created", "reason"), rows)
+    print_table(("number", "campaign", "state", "done", "failed", "iteration", "created", "reason"), rows)
 
 
 @app.command()

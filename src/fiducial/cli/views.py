@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping
 
 from fiducial.core.errors import NotFoundError
-from fiducial.core.places import attempt_directory
-from fiducial.core.states import JobState
+from fiducial.core.places import archived_traces, attempt_directory
+from fiducial.core.states import CampaignState, JobState
 from fiducial.ledger import queries
 
 __all__ = [
@@ -168,8 +168,11 @@ def full_job_view(connection: Connection, campaign: RowMapping, job: int) -> dic
 def log_file(campaign: RowMapping, row: Any, attempt: int | None = None) -> Path:
     """Where an attempt's log lies."""
     number = row["attempt"] if attempt is None else attempt
-    folder = attempt_directory(Path(campaign["folder"]), row["step"], row["iteration"], row["key"], number)
-    return folder / "log.txt"
+    folder = Path(campaign["folder"])
+    traces = attempt_directory(folder, row["step"], row["iteration"], row["key"], number)
+    if campaign["state"] == CampaignState.ARCHIVED.value:
+        traces = folder / archived_traces(campaign["id"]) / traces.relative_to(folder / ".fiducial")
+    return traces / "log.txt"
 
 
 def metric_lines(metrics: dict[int, dict[str, dict[str, Sequence[float]]]], iteration: int) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, RowMapping
 
 from fiducial.core.errors import WorkflowError
 from fiducial.core.jobspec import JobFacts
+from fiducial.core.places import archived_traces
 from fiducial.core.retry import decide
 from fiducial.core.states import FINAL, CampaignState, JobState, after
 from fiducial.engine import advance
@@ -274,9 +276,14 @@ class Scheduler:
         return ended
 
     def archive(self, number: int) -> None:
-        """Take a campaign that is over out of the lists; its name is free again."""
+        """Take a campaign that is over out of the lists: its name is free again, its logs stay beside its files."""
         with self.database.write() as connection:
             write.set_campaign(connection, number, state=CampaignState.ARCHIVED.value)
+            folder = self.campaign(connection, number).folder
+        # Another campaign of the same name begins with its own attempts; should this rename never happen, the old
+        # attempts' directories only make it skip their numbers.
+        with suppress(FileNotFoundError):
+            (folder / ".fiducial").rename(folder / archived_traces(number))
 
 
 def _inside(groups: Mapping[int, RowMapping], found: Mapping[int, Job]) -> dict[int, Job]:

@@ -33,8 +33,8 @@ def state(stage: Stage, number: int = 1) -> str:
 
 def test_list(align: Stage, say: Any) -> None:
     said = say("campaign", "list")
-    assert said.lines[0] == "campaign state done failed iteration created reason"
-    assert said.lines[1].startswith("align active 6/11 1 2 ")
+    assert said.lines[0] == "number campaign state done failed iteration created reason"
+    assert said.lines[1].startswith("1 align active 6/11 1 2 ")
 
 
 def test_list_as_json(align: Stage, say: Any) -> None:
@@ -203,6 +203,18 @@ def test_archive_is_refused_while_jobs_are_under_way(align: Stage, say: Any) -> 
     assert said.code == 5
     assert "fiducial campaign cancel align" in said.err
     assert state(align) == "active"
+
+
+def test_the_logs_of_an_archived_campaign_stay_apart_from_its_successor(stage: Stage, say: Any) -> None:
+    steps = {"a": step(script="echo said by {{ word }}", command=None, variables={"word": "one"})}
+    number = stage.create(steps).id
+    assert say("campaign", "resume", "w", "--quiet").code == 0
+    assert say("campaign", "archive", "w").code == 0
+    stage.create({"a": step(script="echo said by another", command=None)})
+    assert say("campaign", "resume", "w", "--quiet").code == 0
+    assert say("job", "show", "w/a", "--json").json["attempt"] == 1
+    assert say("job", "log", "w/a").out == "said by another\n"
+    assert say("job", "log", f"{number}/a").out == "said by one\n"
 
 
 def test_an_archived_campaign_is_out_of_the_way(align: Stage, say: Any) -> None:

@@ -47,6 +47,19 @@ def test_no_more_is_submitted_than_the_backend_takes(stage: Stage) -> None:
     assert len(backend.submitted) == 3
 
 
+def test_an_agent_is_busy_until_the_last_of_its_jobs_has_ended(stage: Stage) -> None:
+    campaign = stage.create({"a": step(fanout=fan(2))})
+    backend = ScriptedBackend(silent)
+    agent = die(stage, campaign, backend)
+    for job in (1, 2):
+        agent.flush()
+        assert agent.busy
+        backend.open[job, 1].append(Finished(job, 1, success()))
+        agent.step(0.0)
+    agent.flush()
+    assert not agent.busy
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 1, 0), (0, 0, 1), (1, 2, 0)])
 def test_events_may_come_in_any_order_and_twice(stage: Stage, order: tuple[int, ...]) -> None:
     campaign = stage.create({"a": step(), "b": step(after="a")})

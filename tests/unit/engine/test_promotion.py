@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from campaigns import Stage, failure, fan, step, success
 from fiducial.engine.scheduler import Report
+from fiducial.ledger import ledger as write
 
 NEVER_AGAIN = {"max": 0}
 
@@ -253,3 +256,18 @@ def test_when_groups_began_and_ended_is_kept(stage: Stage) -> None:
     a, b = stage.group(campaign, "a"), stage.group(campaign, "b")
     assert a["started"] <= a["finished"] <= b["started"]
     assert b["finished"] is None
+
+
+def test_a_group_that_is_taken_up_again_ends_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(write, "now", lambda: clock[0])
+    campaign = stage.create({"a": step(fanout=fan(2), tolerate=0.5, retry=NEVER_AGAIN)})
+    one, two = stage.lease(campaign)
+    stage.end(one)
+    stage.end(two, failure())
+    assert stage.group(campaign, "a")["finished"] == 1000.0
+    clock[0] = 2000.0
+    stage.scheduler.retry(campaign.id, [two["job"]], "me")
+    assert stage.group(campaign, "a")["finished"] is None
+    stage.end_all(stage.lease(campaign))
+    assert stage.group(campaign, "a")["finished"] == 2000.0

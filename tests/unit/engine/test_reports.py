@@ -172,8 +172,18 @@ def test_a_failed_attempt_leaves_no_outputs_and_no_metrics(stage: Stage) -> None
         {"state": "done", "cause": "ok", "outputs": [], "metrics": {"m": "many"}},
         {"state": "done", "cause": "ok", "outputs": [], "metrics": {"m": float("nan")}},
         {"state": "failed", "cause": "exit", "usage": "much", "outputs": []},
+        {**success(), "job": 7, "attempt": 1},
     ],
-    ids=["empty", "no outputs", "output without key", "outputs no list", "metric no number", "metric NaN", "usage"],
+    ids=[
+        "empty",
+        "no outputs",
+        "output without key",
+        "outputs no list",
+        "metric no number",
+        "metric NaN",
+        "usage",
+        "of another",
+    ],
 )
 def test_a_result_that_makes_no_sense_is_no_result(stage: Stage, result: dict[str, object]) -> None:
     campaign = stage.create({"a": step(), "b": step()})
