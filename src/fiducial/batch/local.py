@@ -95,6 +95,13 @@ class _Job:
     message: bytes
     sent: bool = False
 
+    @classmethod
+    def of(cls, spec: JobSpec) -> Self:
+        """The job that a specification describes."""
+        resources = spec.get("resources") or {}
+        cpus, memory = resources.get("cpus") or 1, resources.get("memory") or 0
+        return cls(spec["ledger"], spec["directory"], cpus, memory, json.dumps(spec).encode())
+
 
 @dataclass(slots=True)
 class _Adopted:
@@ -158,32 +165,35 @@ class LocalBackend:
     def submit(self, specs: Sequence[JobSpec]) -> list[Submission]:
         """Take jobs, and start as many as there is room for.
 
+        A job that asks for more than there is here ends at once as failed, by its ``spec``.
+
         Raises:
-            BackendError: a job asks for more than there is, or is here already; then none is taken.
+            BackendError: a job is here already; then none is taken.
         """
         fresh: dict[JobKey, _Job] = {}
         for spec in specs:
             key = key_of(spec)
             if key in fresh or key in self._jobs or key in self._adopted:
                 raise BackendError(f"attempt {key[1]} at job {key[0]} was submitted before")
-            fresh[key] = self._accept(spec)
-        self._jobs.update(fresh)
-        self._waiting.extend(fresh)
+            fresh[key] = _Job.of(spec)
+        for key, job in fresh.items():
+            if excess := self._excess(job):
+                self._events.append(Finished(*key, _unstarted_result(key, job, "failed", "spec", excess)))
+            else:
+                self._jobs[key] = job
+                self._waiting.append(key)
         self._dispatch()
         return [Submission(job, attempt, f"{job}.{attempt}") for job, attempt in fresh]
 
-    def _accept(self, spec: JobSpec) -> _Job:
-        resources = spec.get("resources") or {}
-        cpus, memory = resources.get("cpus") or 1, resources.get("memory") or 0
-        name = spec.get("name", spec["job"])
-        if cpus > self.slots:
-            raise BackendError(f"job {name} asks for {cpus} CPUs, and there are {self.slots} slots")
-        if memory > self.memory:
-            raise BackendError(
-                f"job {name} asks for {memory / 1e6:.0f} MB of memory, and there are {self.memory / 1e6:.0f} MB"
+    def _excess(self, job: _Job) -> str:
+        """In what a job asks for more than there is; empty if it does not."""
+        if job.cpus > self.slots:
+            return f"it asks for {job.cpus} CPUs, and at most {self.slots} jobs may run at a time here"
+        if job.memory > self.memory:
+            return (
+                f"it asks for {job.memory / 1e6:.0f} MB of memory, and all jobs here may use {self.memory / 1e6:.0f} MB"
             )
-        message = json.dumps(spec).encode()
-        return _Job(spec["ledger"], spec["directory"], cpus, memory, message)
+        return ""
 
     def capacity(self) -> int:
         """How many more jobs keep all slots busy until the engine comes back."""
@@ -423,7 +433,9 @@ class LocalBackend:
                 self._adopted[key].unwanted = True
                 self._next_look = 0.0
             elif job is not None and (key in never_sent or revoke(Path(job.directory))):
-                self._settle(key, Finished(*key, _stopped_result(key, job)))
+                self._settle(
+                    key, Finished(*key, _unstarted_result(key, job, "killed", "stopped", "stopped before it started"))
+                )
             elif job is not None:
                 self._order_end(key)
 
@@ -494,19 +506,19 @@ class LocalBackend:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _stopped_result(key: JobKey, job: _Job) -> dict[str, Any]:
-    """What a runner would have said, had the job been stopped after its start."""
+def _unstarted_result(key: JobKey, job: _Job, state: str, cause: str, message: str) -> dict[str, Any]:
+    """What a runner would have said, had the job come as far as that."""
     now = time.time()
     return {
         "format": runner.FORMAT,
         "ledger": job.ledger,
         "job": key[0],
         "attempt": key[1],
-        "state": "killed",
-        "cause": "stopped",
+        "state": state,
+        "cause": cause,
         "exit_code": None,
         "signal": None,
-        "message": "the job was stopped before it started",
+        "message": message,
         "host": os.uname().nodename,
         "started": now,
         "finished": now,

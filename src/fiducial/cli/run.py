@@ -62,9 +62,11 @@ def variables_of(words: list[str] | None) -> dict[str, Any]:
 
 
 def exit_code(outcome: dict[str, Any]) -> int:
-    """0 done, 130 interrupted (as shells have it), 1 failed."""
+    """0 done, 130 interrupted (as shells have it), 5 waiting for a person, 1 failed."""
     if outcome["interrupted"]:
         return 130
+    if outcome["state"] == "active" and outcome["counts"]["held"]:
+        return 5
     return 0 if outcome["state"] in ("done", "active") else 1
 
 
@@ -167,6 +169,10 @@ def tell(outcome: dict[str, Any]) -> None:
         for job in outcome["problems"][:5]:
             typer.echo(f"  {job['name']}: {job['message'] or job['cause']}\n    log: {job['log']}", err=True)
         typer.echo(f"hint: fiducial job list {name} --state failed; then run the same command again", err=True)
+        return
+    if outcome["state"] == "active" and outcome["counts"]["held"]:
+        typer.echo(f"campaign {name} waits for a person: {outcome['counts']['held']} jobs are held", err=True)
+        typer.echo(f"hint: fiducial job list {name} --state held; fiducial job release JOB", err=True)
         return
     if outcome["state"] == "active":
         typer.echo(f"campaign {name}: done as far as was asked; {outcome['counts']['done']} jobs done")

@@ -49,9 +49,9 @@ def decide(
     walltime = walltime or step.resources.wall_seconds()
     more_memory, more_walltime = memory, walltime
     if cause == "memory" and memory:
-        more_memory = min(int(memory * policy.memory_factor), policy.memory_max or 2**62)
+        more_memory = max(memory, min(int(memory * policy.memory_factor), policy.memory_max or 2**62))
     if cause == "wall_time" and walltime:
-        more_walltime = min(walltime * policy.walltime_factor, policy.walltime_max or 1e12)
+        more_walltime = max(walltime, min(walltime * policy.walltime_factor, policy.walltime_max or 1e12))
     if (cause == "memory" and more_memory == memory) or (cause == "wall_time" and more_walltime == walltime):
         return Decision(JobState.FAILED, retries)  # at the cap: the same again would fail the same way
     delay = policy.delay * 2**used

@@ -96,13 +96,22 @@ def test_many_large_specifications_fill_no_socket_for_good(backend: LocalBackend
     assert {result(event)["state"] for event in end_of(backend, 70).values()} == {"done"}
 
 
-def test_request_larger_than_the_machine(backend: LocalBackend, campaign: Any) -> None:
-    with pytest.raises(BackendError, match="asks for 3 CPUs, and there are 2 slots"):
-        backend.submit([campaign.spec(1, resources={"cpus": 3})])
-    with pytest.raises(BackendError, match="asks for 2000 MB of memory, and there are 1000 MB"):
-        backend.submit([campaign.spec(2), campaign.spec(1, resources={"cpus": 1, "memory": 2000 * MEGABYTE})])
-    assert backend.poll(0.2) == []
-    assert state_of(campaign.directory(2)) == "absent"
+def test_a_request_larger_than_the_machine_fails_that_job_alone(
+    backend: LocalBackend, campaign: Any, end_of: Any
+) -> None:
+    backend.submit(
+        [
+            campaign.spec(1, resources={"cpus": 3}),
+            campaign.spec(2),
+            campaign.spec(3, resources={"cpus": 1, "memory": 2000 * MEGABYTE}),
+        ]
+    )
+    ends = {job: result(event) for (job, _), event in end_of(backend, 3).items()}
+    assert [ends[job]["state"] for job in (1, 2, 3)] == ["failed", "done", "failed"]
+    assert ends[1]["cause"] == ends[3]["cause"] == "spec"
+    assert ends[1]["message"] == "it asks for 3 CPUs, and at most 2 jobs may run at a time here"
+    assert ends[3]["message"] == "it asks for 2000 MB of memory, and all jobs here may use 1000 MB"
+    assert state_of(campaign.directory(1)) == "absent"
 
 
 def test_same_attempt_twice(backend: LocalBackend, campaign: Any, end_of: Any) -> None:
