@@ -52,6 +52,8 @@ _RECEIVE = runner.MESSAGE_LIMIT
 _AHEAD_SECONDS = 0.05
 _AHEAD_LEAST = 2
 _AHEAD_MOST = 32
+#: How long a job takes, as long as none has ended; that it is wrong is noticed with the first one.
+_FIRST_GUESS = 0.005
 
 #: Events are gathered for this long, but never for more than a quarter of what the work sent ahead lasts.
 _GATHER_SECONDS = 0.01
@@ -160,6 +162,11 @@ class LocalBackend:
     ) -> None:
         self.close(kill=True)
 
+    def warm_up(self, workers: int) -> None:
+        """Start so many workers already, while the caller still has other things to do."""
+        while len(self._workers) < workers:
+            self._hire()
+
     # ------------------------------------------------------------------------------------------------- submission
 
     def submit(self, specs: Sequence[JobSpec]) -> list[Submission]:
@@ -201,7 +208,7 @@ class LocalBackend:
 
     def _ahead(self) -> int:
         """How many jobs are worth having in advance."""
-        return self.slots * max(_AHEAD_LEAST, min(_AHEAD_MOST, int(_AHEAD_SECONDS / (self._mean_wall or 1.0))))
+        return self.slots * max(_AHEAD_LEAST, min(_AHEAD_MOST, int(_AHEAD_SECONDS / (self._mean_wall or _FIRST_GUESS))))
 
     def _is_heavy(self, job: _Job) -> bool:
         """Whether not any mixture of such jobs fits in all slots at once."""

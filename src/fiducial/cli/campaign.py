@@ -200,7 +200,7 @@ def resume(
     from fiducial import settings
     from fiducial.cli.opened import opened
     from fiducial.cli.output import print_json
-    from fiducial.cli.run import carry, exit_code, tell
+    from fiducial.cli.run import carry, exit_code, local_backend, tell
     from fiducial.engine import supervisor
 
     with opened() as database:
@@ -210,7 +210,8 @@ def resume(
             return
         supervisor.claim_folder(found.folder, database, found.name)
         chosen, show = settings.load(), not (quiet or json_)
-        outcome = carry(scheduler, found, chosen, workers=workers, memory=memory, show=show)
+        with local_backend(chosen, workers, memory) as backend:
+            outcome = carry(scheduler, found, backend, show=show)
     if json_:
         print_json(outcome)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from fiducial.engine.supervisor import Prepared
 
 app = subject_app()
+
+#: Workers that are started before it is known how many jobs there are.
+FIRST_WORKERS = 4
 
 
 @app.command()
@@ -86,25 +90,23 @@ def execute(
         ledger_of: the folder whose settings and ledger are used; the working folder by default.
     """
     from fiducial import settings
-    from fiducial.engine import supervisor
-    from fiducial.engine.scheduler import Scheduler
-    from fiducial.ledger.database import Database
 
     chosen = settings.load(ledger_of)
-    scheduler = Scheduler(Database(chosen.ledger_url))
-    campaign = supervisor.update(scheduler, prepared) if update else supervisor.create(scheduler, prepared)
-    return carry(scheduler, campaign, chosen, workers=workers, memory=memory, until_step=until_step, show=show)
+    with local_backend(chosen, workers, memory) as backend:
+        # The workers start on other cores while this one imports what comes next.
+        backend.warm_up(min(backend.slots, FIRST_WORKERS))
+        from fiducial.engine import supervisor
+        from fiducial.engine.scheduler import Scheduler
+        from fiducial.ledger.database import Database
+
+        with closing(Database(chosen.ledger_url)) as database:
+            scheduler = Scheduler(database)
+            campaign = supervisor.update(scheduler, prepared) if update else supervisor.create(scheduler, prepared)
+            return carry(scheduler, campaign, backend, until_step=until_step, show=show)
 
 
 def carry(
-    scheduler: Any,
-    campaign: Any,
-    chosen: Any,
-    *,
-    workers: int | None,
-    memory: str | None,
-    until_step: str | None = None,
-    show: bool = True,
+    scheduler: Any, campaign: Any, backend: Any, *, until_step: str | None = None, show: bool = True
 ) -> dict[str, Any]:
     """Run a campaign that the ledger holds, with progress."""
     from fiducial.cli.progress import watch
@@ -112,7 +114,6 @@ def carry(
     from fiducial.engine import supervisor
 
     with supervisor.locked(campaign.folder), watch(scheduler, campaign, show=show) as on_round:
-        backend = local_backend(chosen, workers, memory)
         finished = supervisor.run(scheduler, campaign, backend, until_step=until_step, on_round=on_round)
     with scheduler.database.read() as connection:
         view = campaign_view(connection, campaign.id)

@@ -105,6 +105,10 @@ class Agent:
             jobs: only these; all by default.
         """
         with self.scheduler.database.write() as connection:
+            if not any(
+                g["submitted"] or g["running"] or g["lost"] for g in queries.group_rows(connection, self.campaign.id)
+            ):
+                return 0
             rows = queries.active_attempts(connection, self.campaign.id)
             rows = [row for row in rows if jobs is None or row["id"] in jobs]
             write.adopt(connection, [(row["id"], row["attempt"]) for row in rows], self.lease, write.now())
@@ -145,7 +149,7 @@ class Agent:
             return max(0.0, GATHER_SECONDS - (time.monotonic() - self._oldest))
         if not self._in_flight:
             time.sleep(timeout)  # there is nothing to poll for; perhaps a delay runs out, or a person acts
-        elif self._pace.rate > MANY:
+        elif self._pace.rate > MANY and self._leased:
             time.sleep(DOZE_SECONDS)  # waking up for every single one of many short jobs would cost more than they do
         return timeout if self._in_flight else 0.0
 
