@@ -40,7 +40,7 @@ class Report:
     output: Path
     title: str = "Alignment"
     picture: Path | None = None
-    threshold: float = 0.1
+    threshold: float = 0.3
     times: Mapping[str, float] = field(default_factory=dict)
 
 

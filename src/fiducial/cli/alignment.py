@@ -118,7 +118,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, e.g. report.html.")],
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Alignment",
     picture: Annotated[Path | None, typer.Option(help="Draw one wide figure too, .svg or .png.")] = None,
-    threshold: Annotated[float, typer.Option(help="Largest shift over its error that counts as converged.")] = 0.1,
+    threshold: Annotated[float, typer.Option(help="Largest shift over its error that counts as converged.")] = 0.3,
     json_: Json = False,
 ) -> None:
     """Write a page that shows whether an alignment is good: one file of HTML, complete in itself."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from jinja2 import nodes
@@ -60,7 +60,9 @@ def references(until: str) -> tuple[Reference, ...]:
     return tuple(Reference(path[1:], True) if path[0] == "previous" else Reference(path) for path in kept)
 
 
-def converged(until: str, metrics: Mapping[int, _Metrics], iteration: int) -> bool:
+def converged(
+    until: str, metrics: Mapping[int, _Metrics], iteration: int, variables: Mapping[str, Any] = MappingProxyType({})
+) -> bool:
     """Whether ``until`` holds after an iteration.
 
     A step is a name and its metrics are its attributes: a number, or, where several jobs reported, a list. A metric
@@ -69,6 +71,7 @@ def converged(until: str, metrics: Mapping[int, _Metrics], iteration: int) -> bo
 
     Args:
         metrics: values of the jobs, by iteration, step and metric.
+        variables: of the campaign; steps and metrics of the same name go before them.
 
     Raises:
         WorkflowError: a name that no job reported, or an expression that cannot be evaluated.
@@ -76,6 +79,8 @@ def converged(until: str, metrics: Mapping[int, _Metrics], iteration: int) -> bo
     now, before = metrics.get(iteration, {}), metrics.get(iteration - 1, {}) if iteration > 1 else {}
     values: list[float] = []
     for reference in references(until):
+        if _is_variable(reference, now, variables):
+            continue
         if reference.previous:
             # A name that is wrong is wrong in the first iteration already.
             values += _values(reference, before or now, iteration)
@@ -85,7 +90,12 @@ def converged(until: str, metrics: Mapping[int, _Metrics], iteration: int) -> bo
         return False
     if not all(map(math.isfinite, values)):
         return False
-    return _holds(until, _context(now, before, iteration), iteration)
+    return _holds(until, {**variables, **_context(now, before, iteration)}, iteration)
+
+
+def _is_variable(reference: Reference, now: _Metrics, variables: Mapping[str, Any]) -> bool:
+    first = reference.path[0] if reference.path else ""
+    return not reference.previous and first in variables and first not in now and first not in _owners(now)
 
 
 def _holds(until: str, context: Mapping[str, Any], iteration: int) -> bool:

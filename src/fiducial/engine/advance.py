@@ -169,9 +169,8 @@ def _next_iteration(connection: Connection, campaign: Campaign, iteration: int) 
     settings = campaign.workflow.iteration
     until = settings.until if settings else None
     try:
-        enough = bool(until) and converged(
-            until or "", queries.metric_values(connection, campaign.id, first_iteration=iteration - 1), iteration
-        )
+        values = queries.metric_values(connection, campaign.id, first_iteration=iteration - 1)
+        enough = bool(until) and converged(until or "", values, iteration, campaign.scope.known)
     except WorkflowError as error:
         reason = f"iteration {iteration}: {error.message}" + (f" ({error.hint})" if error.hint else "")
         write.set_campaign(

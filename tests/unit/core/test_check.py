@@ -172,6 +172,10 @@ FAN = 'name = "w"\n[steps.a]\ncommand = ["x"]\nfanout = { files = "0-3" }\n'
             "3: warning: iteration.until: no step says that it reports 'chi'",
         ),
         (
+            LOOP.replace("max = 3", 'until = "chi < limi"\n[variables]\nlimit = 3') + 'metrics = ["chi"]',
+            "3: error: iteration.until: no step reports 'limi', did you mean 'limit'?",
+        ),
+        (
             LOOP.replace("max = 3", 'until = "chi < 3"')
             + 'metrics = ["chi"]\n[steps.b]\ncommand = ["x"]\niterate = true\nmetrics = ["chi"]',
             "3: error: iteration.until: 'chi' is a metric of a and of b (write a.chi)",

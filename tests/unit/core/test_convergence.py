@@ -45,6 +45,16 @@ def test_what_is_no_number_has_not_converged(until: str, value: float) -> None:
     assert not converged(until, {1: {"fit": {"shift": [0.0, value]}}}, 1)
 
 
+def test_variables_are_names_too() -> None:
+    metrics = {1: {"fit": {"shift": [0.2], "chi2": [2.0]}}}
+    assert converged("fit.shift < threshold", metrics, 1, {"threshold": 0.3})
+    assert not converged("fit.shift < threshold", metrics, 1, {"threshold": 0.1})
+    assert not converged("fit.shift < limits.shift", metrics, 1, {"limits": {"shift": 0.1}})
+    assert converged("shift < 0.3", metrics, 1, {"shift": 99}), "the metric goes first"
+    with pytest.raises(WorkflowError, match=r"'previous\.threshold'"):
+        converged("fit.shift < previous.threshold", metrics, 1, {"threshold": 0.3})
+
+
 def test_a_nan_that_is_not_asked_for_does_not_matter() -> None:
     assert converged("fit.shift < 0.1", {1: {"fit": {"shift": [0.0], "chi2": [math.nan]}}}, 1)
 

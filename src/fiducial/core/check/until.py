@@ -59,13 +59,15 @@ def _check_many(report: Report, reference: Reference, until: str) -> None:
 def _check_bare(report: Report, reference: Reference, metric: str) -> None:
     iterated = {name: report.workflow.steps[name] for name in report.workflow.iterated}
     owners = [name for name, step in iterated.items() if metric in step.metrics]
-    declared = [other for step in iterated.values() for other in step.metrics]
+    declared = [other for step in iterated.values() for other in step.metrics] + list(report.workflow.variables)
     silent = [name for name, step in iterated.items() if not step.metrics]
     if reference.previous:
         advice = f"write previous.{owners[0]}.{metric}" if owners else nearest(metric, iterated)
         report.error(WHERE, f"'{reference}': after 'previous' comes a step", advice)
     elif len(owners) > 1:
         report.error(WHERE, f"'{metric}' is a metric of {' and of '.join(owners)}", f"write {owners[0]}.{metric}")
+    elif not owners and metric in report.workflow.variables:
+        return
     elif not owners and silent:
         report.warn(WHERE, f"no step says that it reports '{metric}'", nearest(metric, [*declared, *iterated]))
     elif not owners:

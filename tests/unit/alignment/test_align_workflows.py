@@ -1,0 +1,55 @@
+"""The workflow of the demonstration and FASER's own: the same work, and the same numbers."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fiducial
+from fiducial.alignment.report import Report
+from fiducial.cli.alignment import report
+from fiducial.core.check import check
+from fiducial.core.workflowfile import WorkflowFile, load
+
+DEMO = Path(fiducial.__file__).parent / "alignment" / "workflows" / "align.toml"
+FASER = Path(__file__).parents[3] / "examples" / "faser" / "align.toml"
+
+
+@pytest.fixture(params=[DEMO, FASER], ids=["demo", "faser"])
+def workflowfile(request: pytest.FixtureRequest) -> WorkflowFile:
+    return load(request.param)
+
+
+def test_nothing_is_wrong_with_it(workflowfile: WorkflowFile) -> None:
+    assert check(workflowfile, {"stations": 4}) == []
+
+
+def test_what_counts_as_converged_is_the_same_everywhere(workflowfile: WorkflowFile) -> None:
+    option = inspect.signature(report).parameters["threshold"].default
+    assert workflowfile.workflow.variables["threshold"] == Report.threshold == option
+
+
+def test_faser_differs_only_in_where_tracks_come_from() -> None:
+    demo, faser = (load(path).workflow.model_dump(exclude_none=True) for path in (DEMO, FASER))
+    assert set(demo["steps"]) - set(faser["steps"]) == {"simulate"}
+    assert demo["iteration"] == faser["iteration"]
+    assert demo["campaign"] == faser["campaign"]
+    for name in ("report", "millepede"):
+        assert without_truth(demo["steps"][name]) == without_truth(faser["steps"][name])
+    assert passed_on(demo, "inputs") | {"raw": {"source": None, "output": None}} == passed_on(faser, "inputs")
+    assert passed_on(demo, "outputs").keys() == passed_on(faser, "outputs").keys()
+
+
+def without_truth(step: dict[str, Any]) -> dict[str, Any]:
+    script = (step.get("script") or "").replace("--truth {{ inputs.truth }}", "").replace("\\\n", "")
+    inputs = {key: entry for key, entry in step["inputs"].items() if key != "truth"}
+    return {**step, "inputs": inputs, "script": " ".join(script.split())}
+
+
+def passed_on(workflow: dict[str, Any], key: str) -> dict[str, Any]:
+    """What the reconstruction takes or gives, without where it lies."""
+    entries = workflow["steps"]["reco"][key]
+    return {name: {part: entry.get(part) for part in ("source", "output")} for name, entry in entries.items()}
