@@ -100,7 +100,7 @@ def test_payload_has_its_grace_to_tidy_up(job: Any) -> None:
 
 
 def test_check_is_watched_too(job: Any) -> None:
-    job.output(check=["sleep", "60"])
+    job.output(check=["sh", "-c", "sleep 60"])
     assert job.payload("echo 1 > out", limits={"wall_time": 0.3}).run()["cause"] == "wall_time"
 
 
