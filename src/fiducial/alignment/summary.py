@@ -187,10 +187,14 @@ def _pulls(table: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def metrics(summary: dict[str, Any]) -> dict[str, float]:
-    """Name -> number: what a workflow decides on and a plot over iterations shows."""
+    """Name -> number: what a workflow decides on and a plot over iterations shows.
+
+    ``chi2_ndf`` and the residuals are those of the tracks with the constants before; ``fit_chi2_ndf`` is what the fit
+    has left of it, which in a first iteration is too little, because the worst hits are cut.
+    """
     numbers = {
-        "chi2_ndf": summary["fit"]["chi2_ndf"],
-        "track_chi2_ndf": summary["track_chi2_ndf"],
+        "chi2_ndf": summary["track_chi2_ndf"],
+        "fit_chi2_ndf": summary["fit"]["chi2_ndf"],
         "max_shift_over_error": summary["convergence"]["max_shift_over_error"],
         "residual_width_um": summary["residuals"]["width_um"],
         "residual_mean_um": summary["residuals"]["mean_um"],

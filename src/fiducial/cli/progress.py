@@ -28,7 +28,9 @@ def watch(scheduler: Any, campaign: Any, *, show: bool = True) -> Iterator[Calla
         with _live(scheduler, campaign) as refresh:
             yield refresh
     else:
-        yield _Lines(scheduler, campaign)
+        lines = _Lines(scheduler, campaign)
+        yield lines
+        lines(last=True)
 
 
 def _look(scheduler: Any, campaign: Any) -> tuple[list[Any], dict[int, Any]]:
@@ -45,9 +47,9 @@ class _Lines:
         self._told: set[int] = set()
         self._next = 0.0
 
-    def __call__(self) -> None:
+    def __call__(self, last: bool = False) -> None:
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next and not last:
             return
         self._next = now + EVERY_SECONDS
         groups, metrics = _look(self._scheduler, self._campaign)
@@ -103,7 +105,7 @@ class _Picture:
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("step", "iteration", "", "done", "running", "failed", "retrying", "left"):
+        for heading in ("step", "iteration", "", "done", "running", "queued", "failed", "retrying", "left"):
             table.add_column(heading, justify="left" if heading in ("step", "") else "right")
         current = max((group["iteration"] for group in groups), default=0)
         for group in groups:
@@ -115,12 +117,11 @@ class _Picture:
         from rich.progress_bar import ProgressBar
 
         settled = group["done"] + group["failed"] + group["killed"] + group["skipped"]
-        moving = group["submitted"] + group["running"]
         bar = ProgressBar(total=max(group["total"], 1), completed=settled, width=24)
         iteration = str(group["iteration"]) if group["iteration"] else ""
         numbers = [
             f"{group['done']}/{group['total']}",
-            *(_or_blank(n) for n in (moving, group["failed"], group["retrying"])),
+            *(_or_blank(group[state]) for state in ("running", "submitted", "failed", "retrying")),
         ]
         return [group["step"], iteration, bar, *numbers, time_left(group, time.time())]
 

@@ -180,3 +180,5 @@ def tell(outcome: dict[str, Any]) -> None:
         return
     reason = f": {outcome['reason']}" if outcome["reason"] else ""
     typer.echo(f"campaign {name} {outcome['state']}{reason}; {outcome['counts']['done']} jobs done")
+    if outcome["converged"] is False:
+        typer.echo("hint: allow more iterations, and run it with --update: it goes on where it stopped", err=True)

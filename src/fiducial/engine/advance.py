@@ -112,7 +112,7 @@ def _step(connection: Connection, campaign: Campaign, groups: Groups) -> bool:
     changed = _note_finished(connection, campaign, groups)
     for group in groups.values():
         if not group["opened"] and _parents_done(campaign, groups, group, finished):
-            write.open_group(connection, group["id"], group["first_job"], group["total"], write.now())
+            write.open_group(connection, group, write.now())
             changed = True
         changed |= _skip_orphans(connection, campaign, groups, group)
     if changed:
@@ -166,11 +166,8 @@ def _iteration_complete(campaign: Campaign, groups: Groups, iteration: int) -> b
 
 def _next_iteration(connection: Connection, campaign: Campaign, iteration: int) -> bool:
     """After an iteration: converged, at the end of what was allowed, or once more; whether the campaign goes on."""
-    settings = campaign.workflow.iteration
-    until = settings.until if settings else None
     try:
-        values = queries.metric_values(connection, campaign.id, first_iteration=iteration - 1)
-        enough = bool(until) and converged(until or "", values, iteration, campaign.scope.known)
+        enough = _enough(connection, campaign, iteration)
     except WorkflowError as error:
         reason = f"iteration {iteration}: {error.message}" + (f" ({error.hint})" if error.hint else "")
         write.set_campaign(
@@ -178,10 +175,42 @@ def _next_iteration(connection: Connection, campaign: Campaign, iteration: int) 
         )
         return False
     if enough or iteration >= campaign.max_iterations:
-        write.set_campaign(connection, campaign.id, converged=int(enough or not until))
+        write.set_campaign(connection, campaign.id, converged=int(enough or not _until(campaign)))
         return True
     create_groups(connection, campaign, campaign.workflow.iterated, iteration + 1)
     write.set_campaign(connection, campaign.id, iteration=iteration + 1)
+    return True
+
+
+def _until(campaign: Campaign) -> str | None:
+    return campaign.workflow.iteration.until if campaign.workflow.iteration else None
+
+
+def _enough(connection: Connection, campaign: Campaign, iteration: int) -> bool:
+    until = _until(campaign)
+    if not until:
+        return False
+    values = queries.metric_values(connection, campaign.id, first_iteration=iteration - 1)
+    return converged(until, values, iteration, campaign.scope.known)
+
+
+def go_on(connection: Connection, campaign: Campaign) -> bool:
+    """Iterate on after the iterations were over, if the workflow asks for more by now; whether it does.
+
+    What came after the iterations is done again when they are over again.
+    """
+    row = queries.campaign_row(connection, campaign.id)
+    if row["converged"] is None or row["state"] not in (CampaignState.DONE.value, CampaignState.FAILED.value):
+        return False
+    if row["iteration"] >= campaign.max_iterations or _enough(connection, campaign, row["iteration"]):
+        return False
+    for group in queries.group_rows(connection, campaign.id):
+        step = campaign.workflow.steps[group["step"]]
+        if ancestors(campaign, group["step"]) & set(campaign.workflow.iterated) and not step.iterate:
+            missing = sum(job_by_job(campaign.workflow, group["step"], edge) for edge in step.after)
+            write.rewind_group(connection, campaign.id, group, missing, "the iterations go on", write.now())
+    write.set_campaign(connection, campaign.id, converged=None)
+    reopen(connection, campaign)
     return True
 
 

@@ -170,6 +170,8 @@ def _must_be_same(row: RowMapping, prepared: Prepared) -> None:
 def update(scheduler: Scheduler, prepared: Prepared) -> Campaign:
     """Give a campaign the changed workflow for all that is not done yet; a new campaign is created.
 
+    Where iterations were over and the workflow now allows or asks for more, they go on.
+
     Raises:
         StateError: steps or fan-outs are not what they were, so that the jobs would be others; or an engine runs it.
     """
@@ -188,9 +190,10 @@ def update(scheduler: Scheduler, prepared: Prepared) -> Campaign:
     values = {key: value for key, value in prepared.row().items() if key in kept}
     claim_folder(prepared.folder, scheduler.database, prepared.name)
     # An engine that runs now would go on with the workflow that it has read.
+    campaign = Campaign({**row, **values}, scheduler.database.id, prepared.workflow)
     with locked(prepared.folder), scheduler.database.write() as connection:
         write.set_campaign(connection, row["id"], **values)
-    campaign = Campaign({**row, **values}, scheduler.database.id, prepared.workflow)
+        advance.go_on(connection, campaign)
     scheduler.remember(campaign)
     return campaign
 

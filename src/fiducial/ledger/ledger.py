@@ -152,18 +152,20 @@ def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[st
         yield batch
 
 
-def open_group(connection: Connection, group: int, first: int, total: int, now: float) -> int:
+def open_group(connection: Connection, group: Any, now: float) -> int:
     """Let a group's jobs start, as far as their matching parents are done; how many became ready."""
-    ready = connection.execute(
-        update(jobs)
-        .where(jobs.c.id.between(first, first + total - 1), jobs.c.state == "waiting", jobs.c.missing == 0)
-        .values(state="ready")
-    ).rowcount
-    connection.execute(
-        update(groups)
-        .where(groups.c.id == group)
-        .values(opened=1, started=now, waiting=groups.c.waiting - ready, ready=groups.c.ready + ready)
-    )
+    connection.execute(update(groups).where(groups.c.id == group.id).values(opened=1, started=now))
+    return _free(connection, group, jobs.c.id.between(group.first_job, group.first_job + group.total - 1))
+
+
+def _free(connection: Connection, group: Any, *which: Any) -> int:
+    """Make those of the waiting jobs ready that miss no parent any more; how many."""
+    free = (*which, jobs.c.state == "waiting", jobs.c.missing == 0)
+    retrying = 0
+    if group.attempts:  # the group was rewound
+        retrying = connection.execute(select(func.count()).where(*free, jobs.c.attempt > 0)).scalar_one()
+    ready = connection.execute(update(jobs).where(*free).values(state="ready")).rowcount
+    _shift(connection, group.id, {"waiting": -ready, "ready": ready, "retrying": retrying})
     return ready
 
 
@@ -175,14 +177,8 @@ def release_matching(connection: Connection, child: Any, ordinals: Sequence[int]
     )
     if not child.opened:
         return
-    ready = 0
     for part in range(0, len(ids), BATCH):
-        ready += connection.execute(
-            update(jobs)
-            .where(jobs.c.id.in_(ids[part : part + BATCH]), jobs.c.state == "waiting", jobs.c.missing == 0)
-            .values(state="ready")
-        ).rowcount
-    _shift(connection, child.id, {"waiting": -ready, "ready": ready})
+        _free(connection, child, jobs.c.id.in_(ids[part : part + BATCH]))
 
 
 def change_all(
@@ -532,6 +528,19 @@ def forget(connection: Connection, campaign: int, group: Any, ids: Sequence[int]
         connection.execute(delete(artifacts).where(artifacts.c.job.in_(ids[part : part + BATCH])))
     keys = [{"c": campaign, "i": group.iteration, "s": group.step, "j": job} for job in ids]
     execute_many(connection, _FORGET_METRICS, keys)
+
+
+def rewind_group(connection: Connection, campaign: int, group: Any, missing: int, why: str, now: float) -> None:
+    """Let a whole group, none of whose jobs is active, wait as if it had never run; its attempts are kept.
+
+    Args:
+        missing: how many matching parents each job waits for.
+    """
+    change_all(connection, group, FINAL | {JobState.READY}, JobState.WAITING, "engine", why, now)
+    forget(connection, campaign, group, range(group.first_job, group.first_job + group.total))
+    inside = jobs.c.id.between(group.first_job, group.first_job + group.total - 1)
+    connection.execute(update(jobs).where(inside).values(missing=missing, retries=None, not_before=None))
+    connection.execute(update(groups).where(groups.c.id == group.id).values(opened=0, started=None, finished=None))
 
 
 # ---------------------------------------------------------------- campaigns, agents, orders

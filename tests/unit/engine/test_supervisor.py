@@ -17,6 +17,7 @@ from fiducial.engine import supervisor
 from fiducial.engine.campaign import Campaign
 from fiducial.engine.scheduler import Scheduler
 from fiducial.engine.supervisor import claim_folder, create, locked, prepare, run, update
+from fiducial.ledger import queries
 from fiducial.ledger.database import Database
 
 
@@ -156,6 +157,69 @@ def test_an_update_mends_a_condition_that_named_the_wrong_metric(stage: Stage) -
     mended = update(stage.scheduler, prepared(stage, workflow(steps, iteration={"max": 3, "until": "fit.shift < 1"})))
     assert carry(stage, mended).submitted == []
     assert stage.row(campaign)["reason"] == "converged after 1 iterations"
+
+
+def iterated(most: int, until: str = "fit.shift < 0.1") -> Workflow:
+    steps = {
+        "fit": step(iterate=True),
+        "plots": step(after="fit", fanout=fan(3), metrics=["good"]),
+        "pages": step(after={"step": "plots", "matching": True}, fanout=fan(3)),
+        "aside": step(),
+    }
+    return workflow(steps, iteration={"max": most, "until": until})
+
+
+def halving() -> ScriptedBackend:
+    """Each iteration's shift is half that of the one before."""
+
+    def work(spec: JobSpec) -> list[Event]:
+        _, name, *rest = spec["name"].split("/")
+        found = {"shift": 0.5 ** int(rest[0])} if name == "fit" else {"good": 1.0} if name == "plots" else {}
+        return [Finished(*key_of(spec), success(metrics=found))]
+
+    return ScriptedBackend(work)
+
+
+def test_iterations_go_on_when_an_update_allows_more(stage: Stage) -> None:
+    campaign = stage.create_from(iterated(2))
+    carry(stage, campaign, halving())
+    assert stage.row(campaign)["reason"].startswith("not converged after 2 iterations")
+    again = update(stage.scheduler, prepared(stage, iterated(9)))
+    assert steps_of(carry(stage, again, halving())) == ["fit"] * 2 + ["plots"] * 3 + ["pages"] * 3
+    assert stage.row(campaign)["reason"] == "converged after 4 iterations"
+    assert [row["attempt"] for row in stage.rows(campaign) if row["step"] == "plots"] == [2, 2, 2]
+    with stage.database.read() as connection:
+        assert len(queries.metric_values(connection, campaign.id)[0]["plots"]["good"]) == 3, "the new ones alone"
+
+
+@pytest.mark.parametrize("most", [2, 9])
+def test_iterations_go_on_when_an_update_asks_for_more(stage: Stage, most: int) -> None:
+    campaign = stage.create_from(iterated(most, "fit.shift < 0.3"))
+    carry(stage, campaign, halving())
+    assert stage.row(campaign)["reason"] == "converged after 2 iterations"
+    again = update(stage.scheduler, prepared(stage, iterated(most)))
+    carry(stage, again, halving())
+    assert stage.row(campaign)["iteration"] == (4 if most == 9 else 2)
+
+
+def test_an_update_that_asks_for_no_more_does_nothing_again(stage: Stage) -> None:
+    campaign = stage.create_from(iterated(2))
+    carry(stage, campaign, halving())
+    same = update(stage.scheduler, prepared(stage, iterated(1)))
+    assert carry(stage, same, halving()).submitted == []
+    assert stage.row(campaign)["state"] == "done"
+
+
+def test_iterations_go_on_after_a_later_step_has_failed(stage: Stage) -> None:
+    campaign = stage.create_from(iterated(2))
+    broken = halving()
+    fine = broken.script
+    broken.script = lambda spec: [Finished(*key_of(spec), failure())] if "plots" in spec["name"] else fine(spec)
+    carry(stage, campaign, broken)
+    assert stage.row(campaign)["state"] == "failed"
+    again = update(stage.scheduler, prepared(stage, iterated(9)))
+    carry(stage, again, halving())
+    assert stage.row(campaign)["reason"] == "converged after 4 iterations"
 
 
 def test_an_update_is_refused_while_an_engine_runs(stage: Stage) -> None:

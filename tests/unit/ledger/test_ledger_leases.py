@@ -106,7 +106,7 @@ def test_a_large_group_is_stored_in_parts(stage: Stage) -> None:
         assert (row["total"], row["waiting"], row["first_job"]) == (total, total, 2)
         keys = list(connection.execute(select(jobs.c.key).where(jobs.c.group == group).order_by(jobs.c.id)).scalars())
         assert keys == [str(number) for number in range(total)]
-        assert write.open_group(connection, group, 2, total, 5.0) == total
+        assert write.open_group(connection, connection.execute(select(groups)).all()[-1], 5.0) == total
         assert recount(connection)[group]["ready"] == total
         assert list(queries.instances_of(connection, row))[-1] == Instance(str(total - 1), {"file": total - 1})
 
