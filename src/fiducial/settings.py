@@ -6,6 +6,7 @@ Environment variables win over the project's file, that over the user's file.
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,9 +55,14 @@ class Settings:
 
 
 def find_project(start: Path) -> Path:
-    """The nearest folder from ``start`` upwards with a ``fiducial.toml`` or a ledger; else ``start``."""
+    """The nearest folder from ``start`` upwards with a ``fiducial.toml`` or a ledger; else ``start``.
+
+    A folder that everybody may write to, such as ``/tmp``, is no project of those below it: what lies there may be
+    anybody's.
+    """
     for folder in (start, *start.parents):
-        if (folder / "fiducial.toml").is_file() or (folder / ".fiducial" / "ledger.db").is_file():
+        found = (folder / "fiducial.toml").is_file() or (folder / ".fiducial" / "ledger.db").is_file()
+        if found and (folder == start or not folder.stat().st_mode & stat.S_IWOTH):
             return folder
     return start
 
@@ -67,13 +73,17 @@ def user_file() -> Path:
     return Path(base) / "fiducial" / "fiducial.toml"
 
 
-def load(start: Path | None = None) -> Settings:
+def load(start: Path | None = None, *, project: Path | None = None) -> Settings:
     """Read all settings that hold in a folder.
+
+    Args:
+        start: where the search for the project begins; the working folder by default.
+        project: the project's folder, where it is not to be searched for.
 
     Raises:
         ConfigurationError: a file is not TOML, has a key that is not known, or a value does not fit; names both.
     """
-    project = find_project((start or Path.cwd()).absolute())
+    project = (project or find_project((start or Path.cwd()).absolute())).absolute()
     values = {key: Setting(key, default, "default") for key, (_, default, _) in KEYS.items()}
     for file in (user_file(), project / "fiducial.toml"):
         if file.is_file():

@@ -87,11 +87,11 @@ def execute(
     """Create or take up the campaign and run it with progress; the outcome as ``--json`` prints it.
 
     Args:
-        ledger_of: the folder whose settings and ledger are used; the working folder by default.
+        ledger_of: the folder whose settings and ledger are used; by default the working folder, or one above it.
     """
     from fiducial import settings
 
-    chosen = settings.load(ledger_of)
+    chosen = settings.load(project=ledger_of)
     with local_backend(chosen, workers, memory) as backend:
         # The workers start on other cores while this one imports what comes next.
         backend.warm_up(min(backend.slots, FIRST_WORKERS))

@@ -91,3 +91,13 @@ def test_an_environment_that_is_off(say: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("FIDUCIAL_WORKERS", "two")
     said = say("config", "show")
     assert (said.code, "environment FIDUCIAL_WORKERS" in said.err) == (3, True)
+
+
+def test_the_nearest_project_is_taken_but_none_that_everybody_may_write_to(tmp_path: Path) -> None:
+    inner = tmp_path / "project" / "a" / "b"
+    inner.mkdir(parents=True)
+    (tmp_path / "project" / "fiducial.toml").touch()
+    assert settings.find_project(inner) == tmp_path / "project"
+    (tmp_path / "project").chmod(0o1777)
+    assert settings.find_project(inner) == inner
+    assert settings.find_project(tmp_path / "project") == tmp_path / "project", "who stands in it means it"
