@@ -25,7 +25,8 @@ class Outcome:
         state: ``done``, ``failed``, ``active`` (stopped before its end) or ``cancelled``.
         reason: why it is in that state, in words.
         folder: where its files are.
-        converged: for iterated workflows, whether ``until`` was met.
+        converged: for iterated workflows, whether ``until`` was met; without one, whether all iterations are done.
+            None for others, and while it goes on.
         iterations: how many there were.
         counts: jobs by state.
         metrics: iteration -> step -> name -> values of the jobs.

@@ -28,6 +28,8 @@ metrics = ["number"]
 command = ["sh", "-c", 'echo "{\\"number\\": {{ iteration }}.25}" > metrics.json']
 """
 
+UNMET = '[iteration]\nmax = 1\nuntil = "one.x < 1"'
+
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -80,3 +82,16 @@ def read_all(descriptor: int) -> str:
             os.close(descriptor)
             return b"".join(parts).decode()
         parts.append(part)
+
+
+@pytest.mark.parametrize(("iterations", "hinted"), [("", False), ("[iteration]\nmax = 1", False), (UNMET, True)])
+def test_more_iterations_are_advised_only_where_they_may_help(tmp_path: Path, iterations: str, hinted: bool) -> None:
+    step = '[steps.one]\ncommand = ["sh", "-c", "echo {\\\\\\"x\\\\\\": 2} > metrics.json"]\nmetrics = ["x"]\n'
+    text = f'name = "short"\n{iterations}\n{step}' + ("iterate = true\n" if iterations else "")
+    (tmp_path / "flow.toml").write_text(text)
+    words = [FIDUCIAL, "run", "flow.toml", "--quiet"]
+    for _ in range(2):
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.startswith("campaign short done")
+        assert done.stderr.startswith("hint: allow more iterations") is hinted
+        assert bool(done.stderr) is hinted
