@@ -11,7 +11,8 @@ How to read it: the *floor* does the same processes by ``xargs -P2 -n1 touch`` a
 starts a process for each job can be much faster on the machine; *% of floor* is its time divided by theirs, each taken
 in the same round. *Durable*: killed at any moment, the same command goes on where it stopped. Ours and the floor
 alternate; each peer is installed by pip into a virtual environment of its own in ``bench/.peers`` and takes
-``--peer-repeat`` turns. Every output is looked for, and our ledger must hold every job as done, at its first attempt.
+``--peer-repeat`` turns. Let five minutes pass after anything has removed many files there (see ``main``). Every output
+is looked for, and our ledger must hold every job as done, at its first attempt.
 """
 
 from __future__ import annotations
@@ -308,7 +309,8 @@ def main() -> None:
     print(describe())
     peers = ready(options.peers)
     rows: list[dict[str, Any]] = []
-    # Everything is removed in the end only: ext4 creates files slowly for some seconds after it has removed others.
+    # Everything is removed in the end only: for five minutes after it has removed many files, ext4 creates others
+    # slowly, for it passes over every inode that was freed lately. Nor should the next run begin before that.
     with tempfile.TemporaryDirectory(prefix="bench-campaign-", dir=options.folder) as name:
         for files in options.files:
             shape = Shape(options.iterations, files)

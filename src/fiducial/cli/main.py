@@ -6,6 +6,7 @@ A new subject is one line of ``SUBJECTS`` and one module with an ``app`` from :f
 
 from __future__ import annotations
 
+import atexit
 import gc
 import re
 import sys
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; every way out is an exit code."""
     # Imports make many objects and no garbage: looking for it would take a tenth of the start.
     gc.set_threshold(100_000, 20, 20)
+    # Nor is it looked for at the exit, where it would take as long again as many a command.
+    atexit.register(gc.freeze)
     arguments, debug = split_debug(sys.argv[1:] if argv is None else argv)
     try:
         app(args=arguments, prog_name="fiducial")

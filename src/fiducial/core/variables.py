@@ -74,15 +74,23 @@ def is_template(text: Any) -> bool:
     return isinstance(text, str) and ("{{" in text or "{%" in text or "{#" in text)
 
 
+def _with_globals(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What a template may use, for `Template.new_context` with ``shared``: else Jinja copies more than it renders."""
+    return {**_ENVIRONMENT.globals, **context}
+
+
 @lru_cache(maxsize=4096)
 def _template(text: str) -> Callable[[Mapping[str, Any]], str]:
     compiled = _ENVIRONMENT.from_string(text)
-    return lambda context: compiled.render(context)
+    root = compiled.root_render_func
+    return lambda context: "".join(root(compiled.new_context(_with_globals(context), shared=True)))
 
 
 @lru_cache(maxsize=4096)
 def _expression(text: str) -> Callable[[Mapping[str, Any]], Any]:
     compiled = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
+    if text.isidentifier() and variables_in("{{ " + text + " }}"):  # the most frequent: a name
+        return lambda context: context[text] if text in context else compiled(context)
     return lambda context: compiled(context)
 
 
