@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +20,37 @@ if TYPE_CHECKING:
 
 # One thread for linear algebra: threads that wait for each other cost more than small matrices take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+pytest.register_assert_rewrite("campaigns", "processes", "sites")
+
+from campaigns import Stage  # noqa: E402 - first it must be known that it holds assertions
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A ledger to play on; whatever a test does, counters and histories must be right in the end."""
+    stage = Stage(tmp_path)
+    try:
+        yield stage
+        stage.check()
+    finally:
+        stage.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a small file system")
+    place = tmp_path / "small disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

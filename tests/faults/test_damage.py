@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,6 @@ from fiducial.engine.scheduler import Scheduler
 from fiducial.engine.supervisor import create, locked, prepare, run
 from fiducial.ledger import ledger as write
 from fiducial.ledger.database import Database
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    try:
-        yield stage
-        stage.check()
-    finally:
-        stage.close()
 
 
 def carry(stage: Stage, campaign: Campaign) -> bool:
@@ -180,22 +169,6 @@ def test_real_jobs_do_not_mind_a_ledger_clock_that_goes_backwards(
 
 
 # ---------------------------------------------------------------- a full disk
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a small file system")
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_a_ledger_on_a_full_disk_loses_nothing(tmp_path: Path, small_disk: Path) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from fiducial.batch.backend import Attempt, Finished, Lost, Started
 from fiducial.batch.claims import state_of
 from fiducial.batch.local import LocalBackend
+from processes import is_running, wait_for
 
 ENGINE = """
 import json, sys
@@ -27,14 +27,6 @@ print("submitted", flush=True)
 while True:
     backend.poll(1.0)
 """
-
-
-def wait_for(condition: Callable[[], Any], timeout: float = 15.0) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-    return value
 
 
 class Scene:
@@ -74,13 +66,6 @@ class Scene:
 def kill(engine: subprocess.Popen[str]) -> None:
     engine.kill()
     engine.communicate()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ def session(folder: Path, test: str, *options: str, ci: str) -> subprocess.Compl
     (folder / "conftest.py").write_text(CONFTEST.read_text(encoding="utf-8"))
     (folder / "test_it.py").write_text(test)
     (folder / "test_other.py").write_text("def test_other():\n    pass\n")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")} | {"CI": ci}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment |= {"CI": ci, "PYTHONPATH": str(CONFTEST.parent)}
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", *options, str(folder)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 

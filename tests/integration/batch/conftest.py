@@ -92,17 +92,3 @@ def end_of() -> Callable[[LocalBackend, int], dict[tuple[int, int], Event]]:
 def until() -> Callable[..., list[Event]]:
     """Poll until the events are enough."""
     return collect
-
-
-@pytest.fixture
-def wait_for() -> Callable[..., Any]:
-    """Wait for something to become true."""
-
-    def wait(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
-        deadline = time.monotonic() + timeout
-        while not (value := condition()):
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.01)
-        return value
-
-    return wait

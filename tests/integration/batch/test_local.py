@@ -13,6 +13,7 @@ import pytest
 from fiducial.batch.backend import Backend, Finished, Lost, Refused, Started, Submission
 from fiducial.batch.local import LocalBackend, machine_memory, state_of
 from fiducial.core.errors import BackendError
+from processes import is_running, wait_for
 
 MEGABYTE = 1_000_000
 
@@ -20,13 +21,6 @@ MEGABYTE = 1_000_000
 def result(event: Any) -> Any:
     assert isinstance(event, Finished), event
     return event.result
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
 
 
 def test_it_is_a_backend(backend: LocalBackend) -> None:
@@ -210,9 +204,7 @@ def test_close(campaign: Any, kill: bool) -> None:
     assert backend.close(kill=True) == []
 
 
-def test_dead_worker_is_noticed_and_replaced(
-    backend: LocalBackend, campaign: Any, until: Any, end_of: Any, wait_for: Any
-) -> None:
+def test_dead_worker_is_noticed_and_replaced(backend: LocalBackend, campaign: Any, until: Any, end_of: Any) -> None:
     pid_file = campaign.folder / "pid"
     script = f"echo $PPID $$ > '{pid_file}.new'; mv '{pid_file}.new' '{pid_file}'; exec sleep 60 > /dev/null 2>&1"
     backend.submit([campaign.spec(1, script), *(campaign.spec(job, "sleep 0.1") for job in range(2, 8))])

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("campaigns", "sites")
-
-from sites import Site  # noqa: E402 - first it must be known that it holds assertions
+from sites import Site
 
 
 @pytest.fixture

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from sites import Site, wait_for
+from processes import wait_for
+from sites import Site
 
 RECORD = 'echo "$FIDUCIAL_JOB.$FIDUCIAL_ATTEMPT" >>$RECORDS'
 SLOW = f"""
@@ -215,22 +211,6 @@ def test_two_campaigns_on_one_ledger_do_not_disturb_each_other(site: Site) -> No
     ]
     for name in ("one", "two"):
         assert len(list((site.folder / name).glob("a_*"))) == 150
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a small file system")
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_a_full_disk_fails_jobs_and_the_campaign_goes_on_when_there_is_room(site: Site, small_disk: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +86,3 @@ def job(tmp_path: Path) -> JobUnderTest:
     folder = tmp_path / "Spur ø 1"
     folder.mkdir()
     return JobUnderTest(folder)
-
-
-@pytest.fixture
-def wait_for() -> Callable[[Callable[[], Any]], Any]:
-    """Wait for something to become true."""
-    import time
-
-    def wait(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
-        deadline = time.monotonic() + timeout
-        while not (value := condition()):
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.01)
-        return value
-
-    return wait

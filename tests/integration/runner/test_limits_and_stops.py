@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fiducial.runner import runner
+from processes import is_running, wait_for
 
 DAEMON = """
 import os, sys, time
@@ -28,13 +29,6 @@ os.wait()
 while not os.path.exists("%s/daemon"):
     time.sleep(0.005)
 """
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
 
 
 def test_memory(job: Any) -> None:
@@ -122,7 +116,7 @@ def test_daemon_is_found_by_its_mark_without_the_kernels_help(job: Any, monkeypa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_runner_is_told_to_stop(job: Any, wait_for: Any, number: signal.Signals) -> None:
+def test_runner_is_told_to_stop(job: Any, number: signal.Signals) -> None:
     job.output()
     job.payload(f'echo 1 > out; echo $$ > "{job.folder}/pid"; sleep 60')
     process = job.start()
@@ -165,7 +159,7 @@ def test_kill_by_somebody_else(job: Any) -> None:
     assert (result["state"], result["cause"]) == ("failed", "signal")
 
 
-def test_runner_says_who_it_is_when_the_job_is_no_short_one(job: Any, wait_for: Any) -> None:
+def test_runner_says_who_it_is_when_the_job_is_no_short_one(job: Any) -> None:
     job.payload("sleep 60", resources={"cpus": 1, "memory": None})
     process = job.start()
     wait_for((job.directory / "runner.json").exists)

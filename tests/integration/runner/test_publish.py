@@ -25,20 +25,6 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 kB."""
-    folder = tmp_path / "tiny disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no tiny file system can be mounted: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_to_another_file_system(job: Any, elsewhere: Path) -> None:
     final = job.output(path=elsewhere / "new" / "ö ut")
     result = job.payload("head -c 3000000 /dev/urandom > out; chmod 640 out; cksum < out").run()
@@ -64,12 +50,12 @@ def test_scratch_on_another_file_system(job: Any, elsewhere: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-def test_disk_is_full(job: Any, tiny_disk: Path) -> None:
-    final = job.output(path=tiny_disk / "out")
-    result = job.payload("head -c 1000000 /dev/zero > out").run()
+def test_disk_is_full(job: Any, small_disk: Path) -> None:
+    final = job.output(path=small_disk / "out")
+    result = job.payload("head -c 2000000 /dev/zero > out").run()
     assert (result["state"], result["cause"]) == ("failed", "publish")
     assert "No space left on device" in result["message"]
-    assert list(tiny_disk.iterdir()) == []
+    assert list(small_disk.iterdir()) == []
     assert not final.exists()
 
 

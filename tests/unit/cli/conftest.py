@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("campaigns")
-
-from campaigns import Stage, failure, step, success  # noqa: E402 - first it must be known that it holds assertions
-from fiducial.cli.main import main  # noqa: E402
+from campaigns import Stage, failure, step, success
+from fiducial.cli.main import main
 
 
 @dataclass

@@ -198,18 +198,6 @@ def test_the_folder_of_another_ledger(stage: Stage, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- a full disk
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("only root, where it may mount, can make a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_stops_the_change_and_loses_nothing(small_disk: Path) -> None:
     stage = Stage(small_disk)
     campaign = stage.create({"a": step(fanout=fan(10))})
