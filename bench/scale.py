@@ -5,8 +5,10 @@
     python bench/scale.py --only run             or create, or ledger
 
 *run*: campaigns of jobs that do nothing (``true``), by ``fiducial run`` on this machine, two at a time. *ms/job* is the
-time of the whole command without that of a campaign of one job; it must stay what it is at the smallest size. Memory is
-that of the largest process, the engine.
+time of the whole command without that of a campaign of one job; it must stay what it is at the smallest size. A machine
+that others use as well changes its speed within minutes, so ``xargs -P2 -n1 true`` is timed before and after each
+campaign, and *ratio* compares costs in that unit. Memory is that of the largest process, the engine. Files are made
+slowly on an ext4 that has lately removed many: ``--folder /dev/shm`` leaves that out.
 
 *create*: a campaign of a million jobs, made in a new SQLite ledger the way ``fiducial run`` makes it, and not run; and
 ``fiducial run --dry-run``, which makes the same jobs and stores none.
@@ -63,28 +65,36 @@ def measure_runs(sizes: list[int], base: Path) -> list[dict[str, Any]]:
     rows = []
     for jobs in sizes:
         turns = [one_run(jobs, base) for _ in range(max(1, min(5, 20_000 // jobs)))]
-        wall = median(turn["wall_s"] for turn in turns)
+        wall, floor = (median(turn[key] for turn in turns) for key in ("wall_s", "floor_ms"))
         row = {"jobs": jobs, "wall_s": wall, "start_up_s": empty, "ms_per_job": 1e3 * (wall - empty) / jobs}
+        row["floor_ms"], row["floors"] = floor, row["ms_per_job"] / floor
         row["peak_mib"] = max(turn["peak_mib"] for turn in turns)
         row["cpu_ms_per_job"] = 1e3 * median(turn["cpu_s"] for turn in turns) / jobs
         rows.append(row)
     for row in rows:
-        row["ratio"] = row["ms_per_job"] / rows[0]["ms_per_job"]
+        row["ratio"] = row["floors"] / rows[0]["floors"]
     return rows
+
+
+def floor_ms(base: Path, jobs: int = 1000) -> float:
+    """What starting a process costs here and now, two at a time."""
+    return 1e3 * must(run(["sh", "-c", f"seq {jobs} | xargs -P{WORKERS} -n1 true"], base), "xargs").wall / jobs
 
 
 def one_run(jobs: int, base: Path) -> dict[str, Any]:
     """One campaign in a fresh folder; all of it must be done."""
     folder = Path(tempfile.mkdtemp(prefix=f"n{jobs}-", dir=base))
     command = fiducial("run", workflow(folder, jobs), "--workers", str(WORKERS), "--quiet")
+    before = floor_ms(base)
     timed = must(run(command, folder, env=environment(folder)), f"{jobs} jobs")
+    floor = (before + floor_ms(base)) / 2
     with sqlite3.connect(folder / "ledger.db") as ledger:
         states = ledger.execute("SELECT state, attempt, count(*) FROM jobs GROUP BY 1, 2").fetchall()
     ledger.close()
     if states != [("done", 1, jobs)]:
         raise SystemExit(f"{jobs} jobs: the ledger tells {states}")
-    print(f"  {jobs} jobs: {timed.wall:.2f} s, {timed.peak_mib:.0f} MiB", flush=True)
-    return {"wall_s": timed.wall, "cpu_s": timed.cpu, "peak_mib": timed.peak_mib}
+    print(f"  {jobs} jobs: {timed.wall:.2f} s, {timed.peak_mib:.0f} MiB; floor {floor:.2f} ms", flush=True)
+    return {"wall_s": timed.wall, "cpu_s": timed.cpu, "peak_mib": timed.peak_mib, "floor_ms": floor}
 
 
 # ----------------------------------------------------------------------------------------------------------- creating
@@ -270,8 +280,9 @@ def scanning(scheduler: Any, statements: dict[str, Any]) -> list[str]:
 
 def show_runs(rows: list[dict[str, Any]]) -> str:
     """Cost by size."""
-    keys = ("jobs", "wall_s", "start_up_s", "ms_per_job", "ratio", "cpu_ms_per_job", "peak_mib")
-    return table(("jobs", "wall s", "start-up s", "ms/job", "ratio", "CPU ms/job", "peak MiB"), map_rows(rows, keys))
+    keys = ("jobs", "wall_s", "start_up_s", "ms_per_job", "floor_ms", "floors", "ratio", "cpu_ms_per_job", "peak_mib")
+    head = ("jobs", "wall s", "start-up s", "ms/job", "floor ms", "in floors", "ratio", "CPU ms/job", "peak MiB")
+    return table(head, map_rows(rows, keys))
 
 
 def show_creation(row: dict[str, Any]) -> str:

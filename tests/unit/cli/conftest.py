@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,10 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.fixture
-def stage(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def stage(stage: Stage, say: Say, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A ledger that the commands find; whatever they do, counters and histories must be right in the end."""
-    stage = Stage(tmp_path)
     monkeypatch.setenv("FIDUCIAL_LEDGER", stage.database.where)
-    try:
-        yield stage
-        stage.check()
-    finally:
-        stage.close()
+    return stage
 
 
 @pytest.fixture
