@@ -225,6 +225,9 @@ class _Parser:
                 steering.options[keyword.replace("regularization", "regularisation")] = tuple(numbers)
                 if keyword in UNSUPPORTED:
                     steering.warnings.append(f"{line.where}: '{keyword}' is not supported yet and has no effect")
+                if keyword == "entries" and len(numbers) > 2:
+                    third = f"the third number of 'entries', {numbers[2]:g},"
+                    steering.warnings.append(f"{line.where}: {third} is not supported yet and has no effect")
 
     def _continue(self, line: _Line, numbers: list[float]) -> None:
         match self.keyword:

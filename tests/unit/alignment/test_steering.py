@@ -90,6 +90,12 @@ def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
     assert "scaleerrors" in warning
 
 
+def test_a_cut_on_entries_that_would_be_iterated_is_said(tmp_path: Path) -> None:
+    assert not read(tmp_path, "entries 25 10").warnings
+    (warning,) = read(tmp_path, "entries 25 10 2").warnings
+    assert warning.endswith("steer.txt:2: the third number of 'entries', 2, is not supported yet and has no effect")
+
+
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
