@@ -223,11 +223,8 @@ class _Parser:
                 steering.method = _method(line, words, numbers)
             case keyword:
                 steering.options[keyword.replace("regularization", "regularisation")] = tuple(numbers)
-                if keyword in UNSUPPORTED:
-                    steering.warnings.append(f"{line.where}: '{keyword}' is not supported yet and has no effect")
-                if keyword == "entries" and len(numbers) > 2:
-                    third = f"the third number of 'entries', {numbers[2]:g},"
-                    steering.warnings.append(f"{line.where}: {third} is not supported yet and has no effect")
+                if ignored := _ignored(keyword, numbers):
+                    steering.warnings.append(f"{line.where}: {ignored} is not supported yet and has no effect")
 
     def _continue(self, line: _Line, numbers: list[float]) -> None:
         match self.keyword:
@@ -240,6 +237,13 @@ class _Parser:
                 _extend(self.steering.measurements, line, numbers)
             case _:
                 raise line.error("numbers that belong to no parameter, constraint or measurement")
+
+
+def _ignored(keyword: str, numbers: list[float]) -> str:
+    """What of an option would change the fit in pede and does not here."""
+    if keyword == "entries" and len(numbers) > 2:
+        return f"the third number of 'entries', {numbers[2]:g},"
+    return f"'{keyword}'" if keyword in UNSUPPORTED else ""
 
 
 def _needed(line: _Line, numbers: list[float], count: int) -> list[float]:

@@ -29,7 +29,7 @@ def demo(
     The same command goes on where an earlier one stopped; another --dir begins anew.
     """
     from fiducial.cli.run import execute, exit_code
-    from fiducial.core.errors import LedgerError, StateError
+    from fiducial.core.errors import ChangedError
     from fiducial.core.workflowfile import load, resolved
     from fiducial.engine.supervisor import prepare
 
@@ -41,11 +41,9 @@ def demo(
     prepared = prepare(resolved(source), variables, workflow_folder=source.folder, base=directory)
     try:
         outcome = execute(prepared, workers=workers, show=not json_, ledger_of=directory)
-    except LedgerError:
-        raise
-    except StateError as error:
+    except ChangedError as error:
         hint = "the options that it was begun with go on with it, and another --dir begins another"
-        raise type(error)(error.message, hint=hint) from None
+        raise ChangedError(error.message, hint=hint) from None
     found = summary(outcome, prepared.folder)
     if json_:
         from fiducial.cli.output import print_json

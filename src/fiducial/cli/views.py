@@ -63,7 +63,7 @@ def summary_view(row: RowMapping) -> dict[str, Any]:
     shown = ("id", "name", "state", "reason", "workflow_name", "folder", "owner", "iteration", "max_iterations")
     return {
         **{key: row[key] for key in shown},
-        "converged": bool(row["converged"]) if row["iteration"] and row["converged"] is not None else None,
+        "converged": None if row["converged"] is None else bool(row["converged"]),
         "created": row["created"],
         "finished": row["finished"],
     }

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 __all__ = [
     "BackendError",
+    "ChangedError",
     "ConfigurationError",
     "DataError",
     "FiducialError",
@@ -80,6 +81,10 @@ class StateError(FiducialError):
     """The state of something forbids what was asked."""
 
     exit_code = 5
+
+
+class ChangedError(StateError):
+    """A campaign was created by another workflow, or with other variables."""
 
 
 class LedgerError(StateError):

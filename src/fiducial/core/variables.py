@@ -89,7 +89,7 @@ def _template(text: str) -> Callable[[Mapping[str, Any]], str]:
 @lru_cache(maxsize=4096)
 def _expression(text: str) -> Callable[[Mapping[str, Any]], Any]:
     compiled = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
-    if text.isidentifier() and variables_in("{{ " + text + " }}"):  # the most frequent: a name
+    if text.isidentifier() and expression_names(text):  # the most frequent: a name
         return lambda context: context[text] if text in context else compiled(context)
     return lambda context: compiled(context)
 

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping
 
 from fiducial.batch.backend import Backend
-from fiducial.core.errors import FolderError, StateError, WorkflowError
+from fiducial.core.errors import ChangedError, FolderError, StateError, WorkflowError
 from fiducial.core.plan import campaign_scope, safe_key
 from fiducial.core.states import CampaignState, JobState
 from fiducial.core.variables import nearest, value_of
@@ -60,7 +60,7 @@ class Prepared:
             "owner": getpass.getuser(),
             "iteration": 1 if self.workflow.iterated else 0,
             "max_iterations": self.max_iterations,
-            "converged": None if self.workflow.iterated else 0,
+            "converged": None,
             "reason": "",
             "created": write.now(),
         }
@@ -117,7 +117,7 @@ def create(scheduler: Scheduler, prepared: Prepared) -> Campaign:
     """Store a campaign and its first jobs, or find the one that the same command created before.
 
     Raises:
-        StateError: the workflow or its variables changed since the campaign was created.
+        ChangedError: the workflow or its variables changed since the campaign was created.
         FolderError: the campaign's folder belongs to another campaign.
     """
     with scheduler.database.read() as connection:
@@ -159,7 +159,7 @@ def _must_be_same(row: RowMapping, prepared: Prepared) -> None:
     if row["folder"] != str(prepared.folder):
         changed.append(f"the folder (it was {row['folder']})")
     if changed:
-        raise StateError(
+        raise ChangedError(
             f"campaign '{row['name']}' exists, and {' and '.join(changed)} changed since it was created",
             hint=f"fiducial run … --update runs what is left with the change; "
             f"fiducial campaign archive {row['name']} puts the old one aside; "

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fiducial.engine.supervisor import locked
+
 FIDUCIAL = str(Path(sys.executable).parent / "fiducial")
 
 
@@ -38,3 +40,10 @@ def test_demo(tmp_path: Path) -> None:
     other = demo(tmp_path, "--seed", "5")
     assert other.returncode == 5
     assert other.stderr.splitlines()[-1].endswith("another --dir begins another")
+
+    # What is wrong now is another thing, and so is the way out.
+    with locked(Path(found["report"]).parent):
+        busy = demo(tmp_path)
+    assert busy.returncode == 5
+    assert "is running the campaign" in busy.stderr
+    assert "another --dir" not in busy.stderr

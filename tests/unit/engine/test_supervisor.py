@@ -192,6 +192,17 @@ def test_iterations_go_on_when_an_update_allows_more(stage: Stage) -> None:
         assert len(queries.metric_values(connection, campaign.id)[0]["plots"]["good"]) == 3, "the new ones alone"
 
 
+def test_an_update_of_what_does_not_iterate_leaves_it_done(stage: Stage) -> None:
+    steps = {"a": step(fanout=fan(2)), "b": step(after="a")}
+    campaign = stage.create(steps)
+    carry(stage, campaign, halving())
+    before = dict(stage.row(campaign))
+    assert (before["state"], before["converged"]) == ("done", None)
+    again = update(stage.scheduler, prepared(stage, workflow(steps)))
+    assert carry(stage, again, halving()).submitted == []
+    assert {**stage.row(campaign), "workflow": ""} == {**before, "workflow": ""}
+
+
 @pytest.mark.parametrize("most", [2, 9])
 def test_iterations_go_on_when_an_update_asks_for_more(stage: Stage, most: int) -> None:
     campaign = stage.create_from(iterated(most, "fit.shift < 0.3"))
