@@ -38,7 +38,7 @@ _FEASIBLE_START = 1e-12
 _FEASIBLE = 1e-6
 # What F of a good fit is too small by if outliers are down-weighted with Huber's function.
 _HUBER_EXPECTATION = 0.9326
-_ROUNDING = 16 * float(np.finfo(np.float64).eps)
+_EPSILON = float(np.finfo(np.float64).eps)
 
 
 def fit(steering: Steering | Path, *, threads: int = 1, progress: Callable[[str], None] | None = None) -> FitResult:
@@ -213,7 +213,9 @@ class _Fit:
         if not np.isfinite(self.step).all():
             raise FitError("the solution is not a number: the matrix of the global parameters is singular", 25)
         self.gain = float(self.step @ self.sums.gradient)
-        self.noise = _ROUNDING * float(np.sqrt(max(self.step @ self.step, self.sums.gradient @ self.sums.gradient)))
+        # As in pede, but for the last digit of F: how small a gradient its rounding leaves is a matter of chance.
+        longest = float(np.sqrt(max(self.step @ self.step, self.sums.gradient @ self.sums.gradient)))
+        self.noise = _EPSILON * max(16 * longest, self.sums.chi2)
         return self.gain > -self.noise or self._solve_again()
 
     def _solve_again(self) -> bool:

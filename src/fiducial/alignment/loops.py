@@ -11,24 +11,27 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment import kernels
-from fiducial.alignment.labels import LabelCounter, LabelTable
-from fiducial.alignment.mille import MilleBlock, MilleFile, RawBlock, raw_blocks
+from fiducial.alignment import decoding, details, kernels, records
+from fiducial.alignment.kernels import AT_ONCE, KEPT, NO_MATRIX
+from fiducial.alignment.labels import DIRECT, LabelCounter, LabelTable
+from fiducial.alignment.mille import BLOCK_WORDS, MilleBlock, MilleFile, RawBlock, raw_blocks
 
-__all__ = ["Cuts", "Data", "Sums", "Workers"]
+__all__ = ["Cuts", "Data", "Details", "Sums", "Workers"]
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 
-_KEEP_BYTES = 128 << 20  # decoded blocks are kept between loops as long as all together are smaller than this
+_KEEP_BYTES = 128 << 20  # blocks are kept between loops as long as all together are smaller than this
+_KEPT_TRIANGLES = 256 << 20  # a block's matrix elements are shared out to threads if they need less than this
 
 _LARGEST_FREED = 31 << 20
+_NOTHING = np.zeros((0, 0))
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -41,9 +44,17 @@ class Workers:
         self.threads = max(1, threads)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def in_order(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> Generator[_Out]:
-        """Apply a function to items; results come in the order of the items, and few are computed ahead."""
-        if self._pool is None:
+    def in_order(
+        self, function: Callable[[_In], _Out], items: Iterable[_In], *, alone: bool = False
+    ) -> Generator[_Out]:
+        """Apply a function to items; results come in the order of the items, and few are computed ahead.
+
+        Args:
+            function: to apply.
+            items: to apply it to.
+            alone: whether only one may be computed at a time.
+        """
+        if self._pool is None or alone:
             yield from map(function, items)
             return
         ahead: deque[Future[_Out]] = deque()
@@ -77,6 +88,10 @@ class Cuts:
     down_weight: float = 0.0
     iterations: int = 1
 
+    def as_array(self) -> Doubles:
+        """The numbers, as kernels take them."""
+        return np.array([self.huge, self.large, self.down_weight])
+
 
 @dataclass
 class Sums:
@@ -100,17 +115,46 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fitted:
-    """A block with its local fits."""
+class Details:
+    """A block of records with what their local fits leave; R records, M measurements.
+
+    Args:
+        block: the records.
+        residual: (M,) after the local fit; at the present global parameters alone if there was none.
+        weight: (M,) 1/sigma², less for outliers that are down-weighted; 0 in records without fit.
+        variance: (M,) of the residuals: sigma² less that of what the local fit predicts.
+        chi2: (R,) of the local fits.
+        ndf: (R,) their degrees of freedom.
+        cause: (R,) of rejection, as in `Sums.rejected`; -1 for accepted records, -2 without local parameter.
+    """
 
     block: MilleBlock
-    sums: Sums
+    residual: Doubles
     weight: Doubles
-    slot: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
-    column: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
-    column_start: Longs = field(default_factory=lambda: np.zeros(0, np.int64))
-    projected: Doubles = field(default_factory=lambda: np.zeros(0))
-    projected_start: Longs = field(default_factory=lambda: np.zeros(0, np.int64))
+    variance: Doubles
+    chi2: Doubles
+    ndf: Longs
+    cause: Longs
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a first look at a block finds."""
+
+    block: RawBlock
+    label: Ints
+    counts: Longs
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What the records of a block add to the sums; to the matrix, row by row, only if it was not added at once."""
+
+    sums: Sums
+    lost: Longs
+    counts: Longs
+    columns: NDArray[np.uint32]
+    triangles: Doubles
 
 
 class Data:
@@ -122,7 +166,9 @@ class Data:
 
     Attributes:
         records: their number, after `count`.
-        derivatives: number of global derivatives by label, after `count`.
+        measurements: their number.
+        derivatives: number of global derivatives by label.
+        records_without_fit: records without any local parameter.
     """
 
     def __init__(self, files: list[MilleFile], workers: Workers) -> None:
@@ -131,39 +177,38 @@ class Data:
         # glibc returns freed blocks to the system and has to fetch them again, which takes as long as decoding them.
         # Once it has freed an array of this size it keeps smaller ones.
         np.empty(_LARGEST_FREED, np.uint8)
-        self._kept: list[MilleBlock] | None = []
+        self._kept: list[RawBlock] | None = []
         self._kept_bytes = 0
-        self._positions: dict[int, Ints] = {}
-        self.records = 0
-        self.records_without_fit = 0
+        self._sizes = np.zeros(3, np.int64)
+        self.records = self.measurements = self.records_without_fit = 0
         self.derivatives: dict[int, int] = {}
 
     def count(self) -> None:
-        """Read all files once, and count records and labels.
+        """Read all files once, check them, and count records and labels.
 
         Raises:
             NotFoundError: a file is missing.
             DataError: a file is damaged or empty.
         """
         counter = LabelCounter()
-        with contextlib.closing(self._workers.in_order(RawBlock.decode, self._raw())) as blocks:
-            for block in blocks:
-                counter.add(block.label)
-                self.records += block.records
-                self.records_without_fit += int(np.count_nonzero(block.local_size == 0))
-                self._keep(block)
+        with contextlib.closing(self._workers.in_order(_survey, self._raw())) as blocks:
+            for found in blocks:
+                counter.add(found.label)
+                self.records += len(found.block.length)
+                self.measurements += int(found.counts[0])
+                self.records_without_fit += int(found.counts[4])
+                self._sizes = np.maximum(self._sizes, found.counts[1:4])
+                self._keep(found.block)
         self.derivatives = counter.counts()
 
     def _raw(self) -> Iterator[RawBlock]:
         for file in self._files:
             yield from raw_blocks(file)
 
-    def _keep(self, block: MilleBlock) -> None:
+    def _keep(self, block: RawBlock) -> None:
         if self._kept is None:
             return
-        # Indices of parameters will be kept too, as much again as the labels.
-        arrays = (block.value, block.local_derivative, block.local_index, block.global_derivative, block.label)
-        self._kept_bytes += sum(array.nbytes for array in arrays) + block.label.nbytes
+        self._kept_bytes += block.words.nbytes + block.position.nbytes + block.length.nbytes
         self._kept = [*self._kept, block] if self._kept_bytes <= _KEEP_BYTES else None
 
     def prepare(self, labels: Longs, variable: Longs) -> None:
@@ -173,11 +218,15 @@ class Data:
             labels: all labels, ascending.
             variable: (all labels,) position among the variable parameters, or -1.
         """
-        self._table = LabelTable(labels)
-        self._variable = variable
         self._variables = int(variable.max()) + 1
-        for k, block in enumerate(self._kept or []):
-            self._positions[k] = self._table.positions(block.label)
+        self._label_counts = np.array([self.derivatives.get(label, 0) for label in labels.tolist()], np.int64)
+        self._is_variable = variable >= 0
+        self._table = None if labels[-1] < DIRECT else LabelTable(labels)
+        # In blocks of large labels their place is written instead, counted from 1, because 0 separates measurements.
+        self._place = labels if self._table is None else np.arange(1, len(labels) + 1)
+        self._value_of = np.zeros(int(self._place[-1]) + 1)
+        self._slot_of = np.full(len(self._value_of), self._variables, np.uint32)
+        self._slot_of[self._place] = np.where(variable >= 0, variable, self._variables)
 
     def loop(self, parameter: Doubles, cuts: Cuts, *, matrix: bool) -> Sums:
         """Fit all records with the present parameters.
@@ -187,78 +236,80 @@ class Data:
             cuts: what records must fulfil.
             matrix: whether to sum the matrix too.
         """
-        sums = self._zeros()
+        sums = Sums(np.zeros(self._variables), self._label_counts[self._is_variable])
         sums.matrix = np.zeros((self._variables, self._variables)) if matrix else None
+        self._value_of[self._place] = parameter
+        mode = self._mode(matrix=matrix)
 
-        def fit(item: tuple[MilleBlock | RawBlock, Ints | None]) -> _Fitted:
-            block = item[0].decode() if isinstance(item[0], RawBlock) else item[0]
-            index = self._table.positions(block.label) if item[1] is None else item[1]
-            return self._fit(block, index, parameter, cuts, matrix=matrix)
+        def fit(block: RawBlock) -> _Fitted:
+            return self._fit(block, cuts, mode, sums.matrix)
 
-        with contextlib.closing(self._workers.in_order(fit, self._items())) as parts:
+        with contextlib.closing(self._workers.in_order(fit, self._blocks(), alone=mode == AT_ONCE)) as parts:
             for part in parts:
                 self._add(sums, part)
         return sums
 
-    def _items(self) -> Iterator[tuple[MilleBlock | RawBlock, Ints | None]]:
-        if self._kept is not None:
-            yield from ((block, self._positions[k]) for k, block in enumerate(self._kept))
-        else:
-            yield from ((raw, None) for raw in self._raw())
+    def details(self, parameter: Doubles, cuts: Cuts) -> Iterator[Details]:
+        """Fit all records once more, and tell of each measurement what is left of it; in the order of the files."""
+        self._value_of[self._place] = parameter
 
-    def _zeros(self) -> Sums:
-        return Sums(np.zeros(self._variables), np.zeros(self._variables, np.int64))
+        def look(block: RawBlock) -> Details:
+            found = details.look_closely(
+                *self._arrays(block), self._sizes, self._value_of, cuts.as_array(), cuts.iterations
+            )
+            return Details(block.decode(), *found)
 
-    def _fit(self, block: MilleBlock, index: Ints, parameter: Doubles, cuts: Cuts, *, matrix: bool) -> _Fitted:
-        sums = self._zeros()
-        squares = block.local_size**2 if matrix else np.zeros(0, np.int64)
-        factor_start, factor = _starts(squares), np.empty(int(squares.sum()))
-        weight = np.zeros(len(block.value))
-        sums.chi2, sums.ndf = kernels.fit_block(
-            block.measurement_start, block.local_size, block.value, block.sigma,
-            block.local_start, block.local_index, block.local_derivative,
-            block.global_start, index, block.global_derivative,
-            parameter, self._variable, np.array([cuts.huge, cuts.large, cuts.down_weight]), cuts.iterations,
-            block.source.weight, factor_start, factor, weight, sums.gradient, sums.accepted, sums.rejected,
-        )  # fmt: skip
+        with contextlib.closing(self._workers.in_order(look, self._blocks())) as parts:
+            yield from parts
+
+    def _blocks(self) -> Iterator[RawBlock]:
+        return self._raw() if self._kept is None else iter(self._kept)
+
+    def _arrays(self, block: RawBlock) -> tuple[Any, Any, Any, Any, Any]:
+        """Where the records of a block lie; what are labels in it are indices of `_value_of` and `_slot_of`."""
+        integers, integer_start, numbers, number_start, pairs = block.arrays()
+        if self._table is not None:
+            label = records.survey(integers, integer_start, numbers, number_start, pairs)[0]
+            position = self._table.positions(label) + np.int32(1)
+            integers = records.replace_labels(integers, integer_start, numbers, number_start, pairs, position)
+        return integers.view(np.uint32), integer_start, numbers, number_start, pairs
+
+    def _mode(self, *, matrix: bool) -> int:
+        """How matrix elements are summed: the order, and so the result, is the same."""
         if not matrix:
-            return _Fitted(block, sums, weight)
-        return self._project(block, index, sums, weight, factor_start, factor)
+            return NO_MATRIX
+        widest = min(int(self._sizes[2]), self._variables)
+        records_at_once = BLOCK_WORDS // (2 * int(self._sizes[2]) + 1) + 1
+        large = 4 * widest * widest * records_at_once > _KEPT_TRIANGLES
+        return AT_ONCE if large or self._workers.threads == 1 else KEPT
 
-    def _project(
-        self, block: MilleBlock, index: Ints, sums: Sums, weight: Doubles, factor_start: Longs, factor: Doubles
-    ) -> _Fitted:
-        column_start, column, slot = kernels.index_block(
-            block.measurement_start, block.global_start, index, self._variable, weight, self._variables
-        )
-        sizes = block.local_size * np.diff(column_start)
-        projected_start, projected = _starts(sizes), np.empty(int(sizes.sum()))
-        kernels.project_block(
-            block.measurement_start, block.local_size, block.local_start, block.local_index, block.local_derivative,
-            block.global_start, block.global_derivative, column_start, slot, weight, block.source.weight,
-            factor_start, factor, projected_start, projected,
+    def _fit(self, block: RawBlock, cuts: Cuts, mode: int, matrix: Doubles | None) -> _Fitted:
+        sums = Sums(np.zeros(self._variables + 1), np.zeros(0, np.int64))
+        lost = np.zeros(self._variables + 1, np.int64)
+        sums.chi2, sums.ndf, counts, columns, triangles = kernels.fit_block(
+            *self._arrays(block), self._sizes, self._value_of, self._slot_of, cuts.as_array(), cuts.iterations,
+            block.source.weight, mode, _NOTHING if matrix is None else matrix, sums.gradient, lost, sums.rejected,
         )  # fmt: skip
-        return _Fitted(block, sums, weight, slot, column, column_start, projected, projected_start)
+        return _Fitted(sums, lost, counts, columns, triangles)
 
     def _add(self, sums: Sums, part: _Fitted) -> None:
         sums.chi2 += part.sums.chi2
         sums.ndf += part.sums.ndf
-        sums.gradient += part.sums.gradient
-        sums.accepted += part.sums.accepted
+        sums.gradient += part.sums.gradient[:-1]
+        sums.accepted -= part.lost[:-1]
         sums.rejected += part.sums.rejected
-        matrix, block = sums.matrix, part.block
-        if matrix is None:
+        matrix = sums.matrix
+        if matrix is None or not len(part.counts):
             return
 
         def add_rows(share: int, shares: int) -> None:
-            kernels.update_rows(
-                matrix, share, shares, block.measurement_start, block.local_size, block.global_start,
-                block.global_derivative, part.column_start, part.column, part.slot, part.weight, block.source.weight,
-                part.projected_start, part.projected,
-            )  # fmt: skip
+            kernels.add_rows(part.counts, part.columns, part.triangles, matrix, share, shares)
 
         self._workers.share(add_rows)
 
 
-def _starts(sizes: Longs) -> Longs:
-    return np.asarray(np.cumsum(sizes) - sizes, np.int64)
+def _survey(block: RawBlock) -> _Counted:
+    label, counts, fault, record = records.survey(*block.arrays())
+    if fault:
+        raise block.error(record, decoding.FAULTS[fault])
+    return _Counted(block, label, counts)

@@ -1,0 +1,199 @@
+"""Compiled reading of single Mille records where they lie, and the check of whole blocks of them.
+
+A record is never copied apart: of each measurement only the places of its value, its sigma and its end are noted, and
+the derivatives are read from between them. Indices are unsigned in all that runs once a loop: for signed ones the
+compiler must allow for counting from the end, which takes half of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fiducial.alignment.jit import compiled, compiled_exactly
+
+__all__ = ["replace_labels", "survey", "take_apart"]
+
+Ints = NDArray[np.int32]
+Places = NDArray[np.uint64]
+Longs = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+U = np.uint64
+ONE = U(1)  # added to an unsigned index, a plain 1 would make it a floating-point number
+
+NOT_FINITE, BAD_SIGMA, BAD_INDEX, BROKEN, SPECIAL_TOO_LONG = 4, 5, 6, 7, 8  # as in decoding.FAULTS
+
+
+@compiled
+def padded(hits: int) -> int:
+    """Measurements rounded up to what the compiler takes at once: some that weigh nothing cost less than a tail."""
+    return (hits + 15) // 16 * 16
+
+
+@compiled
+def take_apart(
+    integers: Any, numbers: Any, value_of: Doubles,
+    at_value: Places, at_sigma: Places, at_end: Places, residual: Doubles, inverse: Doubles,
+) -> tuple[int, int]:  # fmt: skip
+    """Find the measurements of a record that is known to be sound.
+
+    Args:
+        integers: (pairs,) unsigned integers of the record.
+        numbers: (pairs,) its numbers.
+        value_of: present value of each global parameter, by label.
+        at_value: out, and the next two: pair of each measurement's value and sigma, and the pair after its end.
+        residual: out, values of the measurements at the present global parameters, before the local fit.
+        inverse: out, 1/sigma.
+
+    Returns:
+        the number of measurements, and the largest local index.
+    """
+    hits, k, end = U(0), ONE, U(integers.size)
+    locals_ = np.uint32(0)
+    while k < end:
+        start = k
+        k += ONE
+        while integers[k] != 0:
+            locals_ = max(locals_, integers[k])
+            k += ONE
+        sigma = np.float64(numbers[k])
+        if k == start + ONE and sigma < 0:  # special data: so many pairs, of any content
+            k += ONE + U(np.rint(-sigma))
+            continue
+        at_value[hits], at_sigma[hits] = start, k
+        rest = np.float64(numbers[start])
+        k += ONE
+        while k < end and integers[k] != 0:
+            rest -= numbers[k] * value_of[integers[k]]
+            k += ONE
+        at_end[hits], residual[hits], inverse[hits] = k, rest, 1.0 / sigma
+        hits += ONE
+    count: Any = np.int64(hits)  # `int` would leave it unsigned
+    for m in range(count, padded(count)):
+        residual[m] = inverse[m] = 0.0
+    return count, np.int64(locals_)  # type: ignore[return-value]
+
+
+@compiled_exactly
+def _not_finite(numbers: Any, start: int, end: int) -> bool:
+    for k in range(start, end):  # noqa: SIM110 (no generator in a kernel)
+        if not np.isfinite(numbers[k]):
+            return True
+    return False
+
+
+@compiled
+def _suspicious(integers: Ints, i0: int, numbers: Any, v0: int, pairs: int) -> bool:
+    """Whether anything in a record, special data included, is negative or not finite; quick, in vector instructions."""
+    lowest, total = np.int32(0), numbers[v0] * 0
+    for k in range(pairs):
+        lowest = min(lowest, integers[i0 + k])
+        total += numbers[v0 + k] * 0
+    return bool(lowest < 0 or total != 0)
+
+
+@compiled_exactly
+def _fault_of_hit(integers: Ints, i0: int, numbers: Any, v0: int, start: int, middle: int, end: int) -> int:
+    if _not_finite(numbers, v0 + start, v0 + end):
+        return NOT_FINITE
+    for k in range(start, end):
+        if integers[i0 + k] < 0:
+            return BAD_INDEX
+    return 0 if numbers[v0 + middle] > 0 else BAD_SIGMA
+
+
+@compiled_exactly
+def _check(
+    integers: Ints, i0: int, numbers: Any, v0: int, pairs: int, label: Ints, labels: int
+) -> tuple[int, int, int, int, int]:
+    """Check a record and copy its labels.
+
+    Returns:
+        the fault or 0, its measurements, local parameters, labels of all records so far, and pairs of special data.
+    """
+    doubtful = _suspicious(integers, i0, numbers, v0, pairs)
+    hits, locals_, special, k = 0, np.int32(0), 0, 1
+    while k < pairs:
+        if integers[i0 + k] != 0:
+            return BROKEN, hits, int(locals_), labels, special
+        start = k
+        k += 1
+        while k < pairs and integers[i0 + k] != 0:
+            locals_ = max(locals_, integers[i0 + k])
+            k += 1
+        if k == pairs:
+            return BROKEN, hits, int(locals_), labels, special
+        middle = k
+        k += 1
+        if middle == start + 1 and numbers[v0 + middle] < 0:
+            size = np.rint(-np.float64(numbers[v0 + middle]))
+            if not size <= pairs - k:
+                return SPECIAL_TOO_LONG, hits, int(locals_), labels, special
+            k += int(size)
+            special += int(size)
+            continue
+        while k < pairs and integers[i0 + k] != 0:
+            label[labels] = integers[i0 + k]
+            labels += 1
+            k += 1
+        if doubtful or not numbers[v0 + middle] > 0:
+            fault = _fault_of_hit(integers, i0, numbers, v0, start, middle, k)
+            if fault:
+                return fault, hits, int(locals_), labels, special
+        hits += 1
+    return 0, hits, int(locals_), labels, special
+
+
+@compiled_exactly
+def survey(integers: Ints, integer_start: Longs, numbers: Any, number_start: Longs, pairs: Longs) -> Any:
+    """Check all records of a block, and count.
+
+    Returns:
+        the labels of all global derivatives; (6,) measurements, largest number of local parameters, of measurements
+        and of pairs in a record, records without local parameter, and pairs of special data; then a fault (0: none)
+        and its record.
+    """
+    label = np.empty(pairs.sum(), np.int32)
+    counts = np.zeros(6, np.int64)
+    labels = 0
+    for record in range(pairs.size):
+        fault, hits, locals_, labels, special = _check(
+            integers, integer_start[record], numbers, number_start[record], pairs[record], label, labels
+        )
+        if fault:
+            return label[:labels], counts, fault, record
+        counts[0] += hits
+        counts[1] = max(counts[1], locals_)
+        counts[2] = max(counts[2], hits)
+        counts[3] = max(counts[3], pairs[record])
+        counts[4] += locals_ == 0
+        counts[5] += special
+    return label[:labels], counts, 0, 0
+
+
+@compiled_exactly
+def replace_labels(integers: Ints, integer_start: Longs, numbers: Any, number_start: Longs, pairs: Longs,
+                   position: Ints) -> Ints:  # fmt: skip
+    """Copy the integers of a block with other numbers, in the order of `survey`, in the place of the labels."""
+    out = integers.copy()
+    label = 0
+    for record in range(pairs.size):
+        i0, v0, k = integer_start[record], number_start[record], 1
+        while k < pairs[record]:
+            start = k
+            k += 1
+            while integers[i0 + k] != 0:
+                k += 1
+            sigma = numbers[v0 + k]
+            k += 1
+            if k == start + 2 and sigma < 0:
+                k += int(np.rint(-np.float64(sigma)))
+                continue
+            while k < pairs[record] and integers[i0 + k] != 0:
+                out[i0 + k] = position[label]
+                label += 1
+                k += 1
+    return out
