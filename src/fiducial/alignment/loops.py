@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from fiducial.alignment import kernels
 from fiducial.alignment.labels import LabelCounter, LabelTable
-from fiducial.alignment.mille import MilleBlock, MilleFile, RawBlock, raw_blocks
+from fiducial.alignment.mille import MilleBlock, MilleFile, RawBlock
+from fiducial.alignment.reading import Reading
 
 __all__ = ["Cuts", "Data", "Sums", "Workers"]
 
@@ -87,6 +88,7 @@ class Sums:
         gradient: (V,) minus half of the gradient of F.
         matrix: (V, V) half of the second derivatives, lower triangle; None if not wanted.
         ndf: degrees of freedom of all local fits that could be done.
+        weighted_ndf: the same, times the weight of the file.
         rejected: (4,) records rejected for rank, no degree of freedom, huge and large chi2.
         accepted: (V,) derivatives in accepted records.
     """
@@ -96,6 +98,7 @@ class Sums:
     matrix: Doubles | None = None
     chi2: float = 0.0
     ndf: int = 0
+    weighted_ndf: float = 0.0
     rejected: Longs = field(default_factory=lambda: np.zeros(4, np.int64))
 
 
@@ -119,15 +122,20 @@ class Data:
     Args:
         files: in the order in which they are summed.
         workers: who fits.
+        reading: what of them is read.
 
     Attributes:
+        files: the files.
         records: their number, after `count`.
+        damaged: why a file was not read to its end, by its path, after `count`.
         derivatives: number of global derivatives by label, after `count`.
     """
 
-    def __init__(self, files: list[MilleFile], workers: Workers) -> None:
-        self._files = files
+    def __init__(self, files: list[MilleFile], workers: Workers, reading: Reading | None = None) -> None:
+        self.files = files
         self._workers = workers
+        self._reading = reading or Reading()
+        self.damaged: dict[str, str] = {}
         # glibc returns freed blocks to the system and has to fetch them again, which takes as long as decoding them.
         # Once it has freed an array of this size it keeps smaller ones.
         np.empty(_LARGEST_FREED, np.uint8)
@@ -146,17 +154,20 @@ class Data:
             DataError: a file is damaged or empty.
         """
         counter = LabelCounter()
-        with contextlib.closing(self._workers.in_order(RawBlock.decode, self._raw())) as blocks:
+        with contextlib.closing(self.blocks()) as blocks:
             for block in blocks:
-                counter.add(block.label)
+                counter.add(self._reading.entries(block))
                 self.records += block.records
                 self.records_without_fit += int(np.count_nonzero(block.local_size == 0))
                 self._keep(block)
         self.derivatives = counter.counts()
 
+    def blocks(self) -> Generator[MilleBlock]:
+        """All blocks once more, in order."""
+        return self._workers.in_order(self._reading.decode, self._raw())
+
     def _raw(self) -> Iterator[RawBlock]:
-        for file in self._files:
-            yield from raw_blocks(file)
+        return self._reading.raw(self.files, self.damaged)
 
     def _keep(self, block: MilleBlock) -> None:
         if self._kept is None:
@@ -191,7 +202,7 @@ class Data:
         sums.matrix = np.zeros((self._variables, self._variables)) if matrix else None
 
         def fit(item: tuple[MilleBlock | RawBlock, Ints | None]) -> _Fitted:
-            block = item[0].decode() if isinstance(item[0], RawBlock) else item[0]
+            block = self._reading.decode(item[0]) if isinstance(item[0], RawBlock) else item[0]
             index = self._table.positions(block.label) if item[1] is None else item[1]
             return self._fit(block, index, parameter, cuts, matrix=matrix)
 
@@ -243,6 +254,7 @@ class Data:
     def _add(self, sums: Sums, part: _Fitted) -> None:
         sums.chi2 += part.sums.chi2
         sums.ndf += part.sums.ndf
+        sums.weighted_ndf += part.sums.ndf * part.block.source.weight
         sums.gradient += part.sums.gradient
         sums.accepted += part.sums.accepted
         sums.rejected += part.sums.rejected

@@ -223,7 +223,8 @@ class _Scanner:
         from fiducial.alignment import decoding
 
         position, length, end, fault = decoding.scan(words, start, self.block_words, self.source.fortran)
-        if fault and not (partial and fault == decoding.TRUNCATED):
+        # Records before a damaged one are given out first; then the next call finds the damage alone.
+        if fault and not len(position) and not (partial and fault == decoding.TRUNCATED):
             raise self._error(words, end, offset, self.record + len(position), decoding.FAULTS[fault])
         block = RawBlock(self.source, self.record, offset + 4 * start, words[start:end], position - start, length)
         self.record += len(position)
