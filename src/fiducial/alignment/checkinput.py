@@ -14,14 +14,14 @@ import numpy as np
 from fiducial.alignment.appearance import Appearance
 from fiducial.alignment.combinations import groups
 from fiducial.alignment.loops import Data
-from fiducial.alignment.problem import VARIABLE, Problem
+from fiducial.alignment.problem import REDUNDANT, VARIABLE, Problem
 from fiducial.alignment.result import MESSAGES, REJECT_CAUSES, FitResult, g14_5
 from fiducial.alignment.settings import Settings
 from fiducial.alignment.steering import Combination
 
 __all__ = ["check_input"]
 
-_REDUNDANT = -4
+_BAD_FILES = 4
 
 
 def check_input(
@@ -35,7 +35,7 @@ def check_input(
     if settings.check > 1:
         lines += _appearances(problem, appearance)
     if found:
-        lines += _groups(problem, appearance, found)
+        lines += _groups(problem, settings, appearance, found)
     return _at_start(problem, settings, data, warnings, "".join(f" {line}\n" for line in lines))
 
 
@@ -48,7 +48,7 @@ def _parameters(problem: Problem, appearance: Appearance, found: list[tuple[set[
     starts = appearance.starts()
     for k, label in enumerate(problem.labels.tolist()):
         status = int(problem.status[k])
-        how = "variable" if status == VARIABLE else "redundant" if status == _REDUNDANT else f"fixed{status:2d}"
+        how = "variable" if status == VARIABLE else "redundant" if status == REDUNDANT else f"fixed{status:2d}"
         yield (
             f"!{'>' if starts[k] else ' '}{label:10d}  {g14_5(problem.start[k])}{g14_5(problem.presigmas[k])}"
             f"{problem.counts[k]:12d}{member.get(label, 0):12d}  {how}"
@@ -60,24 +60,36 @@ def _appearances(problem: Problem, appearance: Appearance) -> Iterator[str]:
     yield "!.Appearance statistics "
     yield "!.     Label  First file and record  Last file and record   #files"
     for k, label in enumerate(problem.labels.tolist()):
-        places = [*appearance.first[k], *appearance.last[k], appearance.in_files[k]]
-        yield f"!.{label:10d}" + ("".join(f"{place:11d}" for place in places) if appearance.in_files[k] else "")
+        yield f"!.{label:10d}{_places(appearance, k)}"
 
 
-def _groups(problem: Problem, appearance: Appearance, found: list[tuple[set[int], list[int]]]) -> Iterator[str]:
+def _places(appearance: Appearance, k: int) -> str:
+    places = [*appearance.first[k], *appearance.last[k], appearance.in_files[k]]
+    return "".join(f"{place:11d}" for place in places) if appearance.in_files[k] else ""
+
+
+def _groups(
+    problem: Problem, settings: Settings, appearance: Appearance, found: list[tuple[set[int], list[int]]]
+) -> Iterator[str]:
     yield "* === constraint groups ==="
     yield "*  Group  #Cons.     Entries First label  Last label"
-    variable = set(problem.labels[problem.variable].tolist())
+    variable, size = set(problem.labels[problem.variable].tolist()), len(problem.labels)
     for k, (labels, members) in enumerate(found):
         used = sorted(labels & variable) or [0]
-        yield f"* {k + 1:6d}{len(members):8d}{appearance.set_records[k]:12d}{used[0]:12d}{used[-1]:12d}"
+        yield f"* {k + 1:6d}{len(members):8d}{appearance.entries[size + k]:12d}{used[0]:12d}{used[-1]:12d}"
+    if settings.check > 1:
+        yield "*."
+        yield "*.Appearance statistics "
+        yield "*.     Group  First file and record  Last file and record   #files"
+        yield from (f"*.{k + 1:10d}{_places(appearance, size + k)}" for k in range(len(found)))
 
 
 def _at_start(problem: Problem, settings: Settings, data: Data, warnings: list[str], checked: str) -> FitResult:
+    verdict = _BAD_FILES if data.damaged else 0
     unknown = np.full(len(problem.labels), np.nan)
     return FitResult(
-        verdict=0,
-        message=MESSAGES[0],
+        verdict=verdict,
+        message=MESSAGES[verdict],
         loops=0,
         chi2=0.0,
         ndf=0,

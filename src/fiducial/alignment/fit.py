@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fiducial.alignment.checkinput import check_input
 from fiducial.alignment.linesearch import LineSearch, Outcome
 from fiducial.alignment.loops import Data, Workers
+from fiducial.alignment.parametergroups import dependent_groups, parameter_groups
 from fiducial.alignment.problem import Problem, name_labels
 from fiducial.alignment.quality import Findings
 from fiducial.alignment.result import (
@@ -117,7 +119,8 @@ class _Fit:
         self.points = settings.search.first_points
         self.gain = self.noise = 0.0
         self.rank_defect = 0
-        self.solved = self.summed_again = self.not_decreasing = False
+        self.solved = self.summed_again = self.not_decreasing = self.group_defect = False
+        self.groups: list[NDArray[np.int64]] = []
 
     def run(self) -> FitResult:
         """All of it."""
@@ -132,6 +135,8 @@ class _Fit:
         if self.settings.check:
             return check_input(self.problem, self.steering.constraints, self.settings, self.data, self.warnings)
         self.findings = Findings(self.settings, self.problem, self.data.records)
+        if self.settings.check_groups:
+            self.groups = parameter_groups(self.problem, self.data)
         if self.settings.feasible_start:
             self.problem.constraints.make_feasible(self.parameter, _FEASIBLE_START)
         self._iterate()
@@ -174,6 +179,8 @@ class _Fit:
             self.sums = self.data.loop(self.parameter, cuts, matrix=matrix)
         self.loops += 1
         self.findings.look(self.sums, self.loops)
+        if self.sums.matrix is not None:
+            self._check_groups(self.sums.matrix)  # as long as there are no presigmas in it
         self.problem.add_terms(self.sums, self.parameter)
         self._note(matrix=matrix)
         if self.sums.matrix is not None:
@@ -181,6 +188,12 @@ class _Fit:
                 self.solution = Solution(self.sums.matrix, self.problem.constraints)
             self.sums.matrix = None  # the solution has its own copy
             self._check_rank()
+
+    def _check_groups(self, matrix: NDArray[np.float64]) -> None:
+        labels = self.problem.labels[self.problem.variable]
+        for group in dependent_groups(matrix, self.groups):
+            self.group_defect = True
+            self.warnings.append(f"rank defect of a parameter group: labels {name_labels(labels[group])}")
 
     def _tighten_cut(self) -> None:
         """In the first loop after a solution: the second factor, then square roots down to 1."""
@@ -332,7 +345,8 @@ class _Fit:
         verdict = self.findings.verdict(self.sums, ratio, loops=self.loops, warnings=self.warnings)
         if self.data.damaged:
             return _BAD_FILES
-        return _BAD_MATRIX if self.rank_defect or self.problem.dependent or self.not_decreasing else verdict
+        bad = self.rank_defect or self.problem.dependent or self.not_decreasing or self.group_defect
+        return _BAD_MATRIX if bad else verdict
 
     def _show_records(self) -> str:
         from fiducial.alignment.recordview import show_records

@@ -180,6 +180,8 @@ class Settings:
         given["matrix_iterations"] = min(given.get("matrix_iterations", 0), method.iterations)
         given["search"] = Search.of(given.get("linesearch", 2), method.name)
         solver = Solver(method.where, method.name, **_parts(given, Solver))
+        if given.get("check", 0) > 0:
+            given["lenient"] = True  # so that all that is wrong is found at once
         reading = Reading(**_parts(given, Reading))
         settings = cls(solver=solver, reading=reading, **_parts(given, cls))
         if method.name == "decomposition" and solver.multipliers:  # pede's LDLᵀ has no pivots

@@ -30,7 +30,9 @@ def command(
         Path, typer.Option("--output", "-o", help="Folder of millepede.res, .end, .log, .json.")
     ] = Path(),
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    threads: Annotated[int, typer.Option("--threads", "-t", min=1, help="Threads; the numbers do not change.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", min=1, help="Threads, else as the steering file says, else 1.")
+    ] = None,
 ) -> None:
     """Solve a Millepede steering file.
 
@@ -83,8 +85,11 @@ def _show(result: FitResult, output: Path) -> None:
     if len(rows) > _ROWS:
         typer.echo(f"… and {len(rows) - _ROWS} more in {output / 'millepede.res'}")
     typer.echo("")
-    typer.echo(f"{result.records} records, {result.fitted} parameters fitted in {result.loops} loops")
-    typer.echo(f"chi2/ndf {result.chi2_per_ndf:.4g}, {sum(result.rejects.values())} records rejected")
+    if result.checked:
+        typer.echo(f"{result.records} records, {len(result.variable)} variable parameters; only the input was checked")
+    else:
+        typer.echo(f"{result.records} records, {result.fitted} parameters fitted in {result.loops} loops")
+        typer.echo(f"chi2/ndf {result.chi2_per_ndf:.4g}, {sum(result.rejects.values())} records rejected")
     for warning in result.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{result.verdict}: {result.message}")
