@@ -55,7 +55,7 @@ class Reading:
 
     def _of_file(self, file: MilleFile, damaged: dict[str, str]) -> Iterator[RawBlock]:
         try:
-            yield from raw_blocks(file)
+            yield from raw_blocks(file, lenient=self.lenient)
         except DataError as error:
             if not self.lenient:
                 raise

@@ -31,14 +31,18 @@ def command(
     ] = Path(),
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     threads: Annotated[
-        int | None, typer.Option("--threads", "-t", min=1, help="Threads, else as the steering file says, else 1.")
+        int | None,
+        typer.Option(
+            "--threads", "-t", min=1, help="Threads, else as the steering file says, else 1. The numbers do not change."
+        ),
     ] = None,
 ) -> None:
     """Solve a Millepede steering file.
 
     Exits with 0 if pede's verdict is 0 (fine) or 1 (chi2 or rejects out of the ordinary), with 1 if it is 2
-    (insufficient data) or 3 (bad matrix); then the result files are written too. If there is no result, exits with
-    3 for a mistake in a steering file, 4 for a missing file, and 1 for damaged data or a fit without solution.
+    (insufficient data), 3 (bad matrix) or 4 (damaged files that were read in part); then the result files are written
+    too. If there is no result, exits with 3 for a mistake in a steering file, 4 for a missing file, and 1 for damaged
+    data or a fit without solution.
     """
     import os
 
