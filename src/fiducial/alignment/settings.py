@@ -344,10 +344,8 @@ def _column(given: dict[str, Any]) -> str:
 
 
 def _check_method(steering: Steering) -> None:
-    from fiducial.alignment import solution
-
     method = steering.method
-    if method.name not in ITERATIVE or hasattr(solution, "make_solution"):
+    if method.name not in ITERATIVE:
         return
     where = method.where or str(steering.path)
     given = f"method {method.name}" if method.where else f"no method is given, and the default {method.name}"

@@ -181,11 +181,14 @@ class _Parser:
             return
         if line.text.startswith("\t"):
             self.warnings.append(f"{line.where}: starts with a tab, with which pede itself does not take the line")
+        keyword = find_keyword(line.first_word)
+        if line.first_word and keyword is None:
+            raise _unknown(line)
         text, numbers = split_numbers(line, self.warnings)
         if len(numbers) > _NUMBERS_OF_A_LINE:
             self.warnings.append(f"{line.where}: newer versions of pede read {_NUMBERS_OF_A_LINE} numbers of a line")
-        if text:
-            self._start(line, text, numbers)
+        if keyword is not None:
+            self._start(keyword.name, line, text.split()[1:], numbers)
         elif numbers:
             self._continue(line, numbers)
 
@@ -215,33 +218,29 @@ class _Parser:
         self.steering.comments[label_of(line, float(label))] = text.strip()
         return True
 
-    def _start(self, line: Line, text: str, numbers: list[float]) -> None:
-        word, *rest = text.split()
-        keyword = find_keyword(word)
-        if keyword is None:
-            raise _unknown(line, word)
-        match keyword.name:
+    def _start(self, keyword: str, line: Line, rest: list[str], numbers: list[float]) -> None:
+        match keyword:
             case "parameter":
-                self.block = keyword.name
+                self.block = keyword
                 if numbers:
                     self._continue(line, _exactly(line, numbers, 3))
             case "constraint":
-                self.block = keyword.name
+                self.block = keyword
                 value = _exactly(line, numbers, 1, 2)[0]
                 self.steering.constraints.append(Combination(line.where, value, 0.0, weighted=self.weighted))
             case "measurement":
-                self.block = keyword.name
+                self.block = keyword
                 value, sigma = _exactly(line, numbers, 2)
                 self.steering.measurements.append(Combination(line.where, value, sigma))
             case "method":
                 self.block = ""
                 self.steering.method = _method(line, " ".join(rest), numbers)
-            case "comment" | "pardiso" as block:
-                self.block = block
-            case name:
-                if name != "postprocessing":
+            case "comment" | "pardiso":
+                self.block = keyword
+            case _:
+                if keyword != "postprocessing":
                     check_words(line, rest, self.warnings)
-                self._option(line, name, tuple(numbers))
+                self._option(line, keyword, tuple(numbers))
 
     def _option(self, line: Line, name: str, numbers: tuple[float, ...]) -> None:
         keyword = KEYWORDS[name]
@@ -322,7 +321,8 @@ def _method(line: Line, text: str, numbers: list[float]) -> Method:
     return Method(line.where, name, max(round(iterations), 1), limit)
 
 
-def _unknown(line: Line, word: str) -> BadSteeringError:
+def _unknown(line: Line) -> BadSteeringError:
+    word = line.first_word
     what = f"'{line.text[:60]}' is neither a keyword nor the name of a file that exists"
     hint = suggestion(word, list(KEYWORDS))
     if not hint and ("." in word or "/" in word):

@@ -76,6 +76,13 @@ class Line:
         """File and line in the form that editors jump to."""
         return f"{self.path}:{self.number}"
 
+    @property
+    def first_word(self) -> str:
+        """The word that a line without a number at its start starts with, or nothing; numbers end it, too."""
+        text = self.text.split("%")[0]
+        first = _FIRST_NUMBER.search(text)
+        return next(iter((text if first is None else text[: first.start()]).split()), "")
+
     def error(self, what: str, hint: str = "", verdict: int = UNKNOWN_KEYWORD) -> BadSteeringError:
         """A mistake in this line."""
         return BadSteeringError(f"{self.where}: {what}", verdict=verdict, hint=hint)
@@ -154,7 +161,8 @@ def check_words(line: Line, words: list[str], warnings: list[str]) -> None:
         if word.lower().strip("+-") in {"nan", "inf", "infinity"}:
             raise line.error(f"'{word}' is not a number to fit with")
         if any(character.isdigit() for character in word):
-            raise line.error(f"cannot read the number '{word}'", "put a `!` before what is a comment")
+            hint = f"there is no file '{word}' either" if word == line.text else "put a `!` before what is a comment"
+            raise line.error(f"cannot read the number '{word}'", hint)
         warnings.append(f"{line.where}: the word '{word}' is left out; a comment starts with `!`")
 
 

@@ -158,6 +158,8 @@ def test_what_cannot_matter_is_silent(text: str, tmp_path: Path) -> None:
     [
         ("hugecut 20\nchiskvut 3", "steer.txt:3", "neither a keyword nor the name of a file"),
         ("missing.bin", "steer.txt:2", "missing.bin"),
+        ("mp2missing.bin", "steer.txt:2", "'mp2missing.bin' is neither a keyword nor the name of a file"),
+        ("data2.bin -- 2", "steer.txt:2", "nor the name of a file"),
         ("Constraint", "steer.txt:2", "expected 1 numbers"),
         ("Constraint 0\n5 1.0 6", "steer.txt:3", "pairs"),
         ("Constraint 0\n0 1.0", "steer.txt:3", "positive integer, not 0"),
@@ -195,6 +197,7 @@ def test_mistakes_are_named_with_their_line(text: str, where: str, what: str, tm
 def test_the_nearest_keyword_is_suggested(tmp_path: Path) -> None:
     assert failure(tmp_path, "chsqct 3").hint == "did you mean 'chisqcut'?"
     assert failure(tmp_path, "method inverse 3 1").hint == "did you mean 'inversion'?"
+    assert failure(tmp_path, "2missing.bin").hint == "there is no file '2missing.bin' either"
     assert "looked for beside steer.txt" in failure(tmp_path, "missing.bin").hint
 
 
