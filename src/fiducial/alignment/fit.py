@@ -150,6 +150,8 @@ class _Fit:
         method, without = self.steering.method, self.data.records_without_fit
         if method.name != "inversion" and not self.settings.solver.iterative:
             self.warnings.append(f"{method.where}: method {method.name} is solved like inversion, with the same values")
+        if self.settings.condition:
+            self.warnings.append("maxlocalcond: local fits have no condition of a band here, so nothing is cut on it")
         self.warnings += [f"{why}: read up to there" for why in self.data.damaged.values()]
         if without:
             self.warnings.append(f"{without} of {self.data.records} records have no local parameter and are left out")

@@ -126,6 +126,12 @@ def test_wolfe_changes_nothing_as_in_pede(tracks: Path) -> None:
     assert fit_tracks(tracks, FIX_TWO + "wolfe 0.1 0.9\n").chi2 == fit_tracks(tracks).chi2
 
 
+def test_a_cut_that_is_not_made_is_said(tracks: Path) -> None:
+    assert any(
+        warning.startswith("maxlocalcond") for warning in fit_tracks(tracks, FIX_TWO + "maxlocalcond 8\n").warnings
+    )
+
+
 def test_damaged_files_may_end_early(tracks: Path) -> None:
     whole = (tracks / "tracks.bin").read_bytes()
     (tracks / "tracks.bin").write_bytes(whole[:-40])
