@@ -20,7 +20,7 @@ Longs = NDArray[np.int64]
 @compiled
 def look_closely(
     all_integers: Any, integer_start: Longs, all_numbers: Any, number_start: Longs, pairs: Longs, sizes: Longs,
-    value_of: Doubles, cuts: Doubles, iterations: int,
+    value_of: Doubles, scales: Doubles, cuts: Doubles, iterations: int,
 ) -> tuple[Doubles, Doubles, Doubles, Doubles, Longs, Longs]:  # fmt: skip
     """Fit all records of a block and keep what is known of each measurement; arguments as `kernels.fit_block`.
 
@@ -43,7 +43,7 @@ def look_closely(
     for r in range(pairs.size):
         integers = all_integers[integer_start[r] : integer_start[r] + pairs[r]]
         numbers = all_numbers[number_start[r] : number_start[r] + pairs[r]]
-        hits, n = take_apart(integers, numbers, value_of, at_value, at_sigma, at_end, before, inverse)
+        hits, n = take_apart(integers, numbers, value_of, scales, at_value, at_sigma, at_end, before, inverse)
         residuals[total : total + hits] = before[:hits]
         if n > 0:
             causes[r], chi2s[r], reduced = fit_record(

@@ -14,10 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fiducial.alignment.checkinput import check_input
 from fiducial.alignment.linesearch import LineSearch, Outcome
-from fiducial.alignment.loops import Data, Sums, Workers
+from fiducial.alignment.loops import Data, Workers
+from fiducial.alignment.parametergroups import dependent_groups, parameter_groups
 from fiducial.alignment.problem import Problem, name_labels
+from fiducial.alignment.quality import Findings
 from fiducial.alignment.result import (
     MESSAGES,
     REJECT_CAUSES,
@@ -30,25 +34,26 @@ from fiducial.alignment.result import (
 from fiducial.alignment.settings import Settings
 from fiducial.alignment.solution import Solution
 from fiducial.alignment.steering import Steering, read_steering
+from fiducial.alignment.weakmodes import WeakMode, weak_modes
 
 __all__ = ["fit", "fit_into"]
 
-_SLOPE_RATIO = 0.5
 _FEASIBLE_START = 1e-12
 _FEASIBLE = 1e-6
-# What F of a good fit is too small by if outliers are down-weighted with Huber's function.
-_HUBER_EXPECTATION = 0.9326
+_NOT_A_NUMBER, _BAD_MATRIX, _BAD_FILES = 25, 3, 4
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
-def fit(steering: Steering | Path, *, threads: int = 1, progress: Callable[[str], None] | None = None) -> FitResult:
-    """Fit the global parameters.
+def fit(
+    steering: Steering | Path, *, threads: int | None = None, progress: Callable[[str], None] | None = None
+) -> FitResult:
+    """Fit the global parameters, or only look at the input if the steering says `checkinput`.
 
     The numbers do not depend on the number of threads.
 
     Args:
         steering: what to fit, or the steering file that says it.
-        threads: to share the work.
+        threads: to share the work; None: as many as the steering says, else one.
         progress: is told in words what goes on.
 
     Returns:
@@ -62,9 +67,10 @@ def fit(steering: Steering | Path, *, threads: int = 1, progress: Callable[[str]
     """
     if isinstance(steering, Path):
         steering = read_steering(steering)
-    workers = Workers(threads)
+    settings = Settings.of(steering)
+    workers = Workers(threads or settings.threads or 1)
     try:
-        return _Fit(steering, Settings.of(steering), workers, progress or _silent).run()
+        return _Fit(steering, settings, workers, progress or _silent).run()
     finally:
         workers.close()
 
@@ -73,7 +79,7 @@ def fit_into(
     steering: Steering | Path,
     directory: Path,
     *,
-    threads: int = 1,
+    threads: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Fit and write the result files into a folder.
@@ -104,16 +110,17 @@ class _Fit:
         self.steering = steering
         self.settings = settings
         self.progress = progress
-        self.data = Data(steering.files, workers)
+        self.data = Data(steering.files, workers, settings.reading)
         self.warnings = list(steering.warnings)
         self.seconds: dict[str, float] = {}
         self.iterations: list[Iteration] = []
         self.iteration = self.loops = 0
         self.cut = settings.first_cut
-        self.points = settings.first_points
+        self.points = settings.search.first_points
         self.gain = self.noise = 0.0
         self.rank_defect = 0
-        self.solved = self.summed_again = self.not_decreasing = False
+        self.solved = self.summed_again = self.not_decreasing = self.group_defect = False
+        self.groups: list[NDArray[np.int64]] = []
 
     def run(self) -> FitResult:
         """All of it."""
@@ -125,17 +132,27 @@ class _Fit:
             self.problem = Problem.of(self.steering, self.settings, self.data, self.warnings)
             self.data.prepare(self.problem.labels, self.problem.positions)
         self.parameter = self.problem.start.copy()
+        if self.settings.check:
+            return check_input(self.problem, self.steering.constraints, self.settings, self.data, self.warnings)
+        self.findings = Findings(self.settings, self.problem, self.data.records)
+        if self.settings.check_groups:
+            self.groups = parameter_groups(self.problem, self.data)
         if self.settings.feasible_start:
             self.problem.constraints.make_feasible(self.parameter, _FEASIBLE_START)
         self._iterate()
         result = self._result()
+        if any(self.settings.records):
+            result.records_shown = self._show_records()
         result.seconds["total"] = time.perf_counter() - started
         return result
 
     def _warn_of_input(self) -> None:
         method, without = self.steering.method, self.data.records_without_fit
-        if method.name != "inversion":
+        if method.name != "inversion" and not self.settings.solver.iterative:
             self.warnings.append(f"{method.where}: method {method.name} is solved like inversion, with the same values")
+        if self.settings.condition:
+            self.warnings.append("maxlocalcond: local fits have no condition of a band here, so nothing is cut on it")
+        self.warnings += [f"{why}: read up to there" for why in self.data.damaged.values()]
         if without:
             self.warnings.append(f"{without} of {self.data.records} records have no local parameter and are left out")
 
@@ -162,16 +179,23 @@ class _Fit:
         with self._timed("loops with matrix" if matrix else "loops"):
             cuts = self.settings.cuts(self.cut, first_loop=self.loops == 0)
             self.sums = self.data.loop(self.parameter, cuts, matrix=matrix)
-        self.problem.add_terms(self.sums, self.parameter)
         self.loops += 1
+        self.findings.look(self.sums, self.loops)
+        if self.sums.matrix is not None:
+            self._check_groups(self.sums.matrix)  # as long as there are no presigmas in it
+        self.problem.add_terms(self.sums, self.parameter)
         self._note(matrix=matrix)
-        if 3 * int(self.sums.rejected.sum()) > self.data.records:
-            raise _too_many_rejects(self.sums, self.data.records, self.loops)
         if self.sums.matrix is not None:
             with self._timed("solution"):
                 self.solution = Solution(self.sums.matrix, self.problem.constraints)
             self.sums.matrix = None  # the solution has its own copy
             self._check_rank()
+
+    def _check_groups(self, matrix: NDArray[np.float64]) -> None:
+        labels = self.problem.labels[self.problem.variable]
+        for group in dependent_groups(matrix, self.groups):
+            self.group_defect = True
+            self.warnings.append(f"rank defect of a parameter group: labels {name_labels(labels[group])}")
 
     def _tighten_cut(self) -> None:
         """In the first loop after a solution: the second factor, then square roots down to 1."""
@@ -197,8 +221,22 @@ class _Fit:
         labels = self.problem.labels[self.problem.variable]
         for direction in self.solution.undetermined():
             self.warnings.append(f"rank defect: the data do not determine labels {name_labels(labels[direction])}")
-        if self.rank_defect and not self.settings.force:
-            self.warnings.append(f"rank defect of {self.rank_defect}: only one step was made, without a new F")
+        for mode in [] if self.rank_defect else self._weak_modes():
+            self.warnings.append(
+                f"weak mode: the data hardly determine labels {name_labels(labels[mode.parameters])} together "
+                f"(eigenvalue {mode.eigenvalue:.1e} of the scaled matrix), and rounding shows in their values"
+            )
+        if self._ends_early():
+            missing = self.rank_defect + self.problem.dependent
+            self.warnings.append(f"rank defect of {missing}: only one step was made, without a new F; see `force`")
+
+    def _weak_modes(self) -> list[WeakMode]:
+        at_rest = np.zeros(self.problem.constraints.count)
+        return weak_modes(lambda gradient: self.solution.step(gradient, at_rest), self.solution.diagonal())
+
+    def _ends_early(self) -> bool:
+        """Whether a rank defect makes pede stop after one step."""
+        return bool(self.rank_defect or self.problem.dependent) and not self.settings.force
 
     def _solve(self) -> bool:
         """The next step of the parameters; False if F is not expected to decrease."""
@@ -211,7 +249,9 @@ class _Fit:
             self.problem.constraints.make_feasible(moved, _FEASIBLE)
             self.step = (moved - self.parameter)[self.problem.variable]
         if not np.isfinite(self.step).all():
-            raise FitError("the solution is not a number: the matrix of the global parameters is singular", 25)
+            raise FitError(
+                "the solution is not a number: the matrix of the global parameters is singular", _NOT_A_NUMBER
+            )
         self.gain = float(self.step @ self.sums.gradient)
         # As in pede, but for the last digit of F: how small a gradient its rounding leaves is a matter of chance.
         longest = float(np.sqrt(max(self.step @ self.step, self.sums.gradient @ self.sums.gradient)))
@@ -233,11 +273,11 @@ class _Fit:
     def _move_along(self) -> bool:
         """Follow the step until the line search is content; False if a single step is all that is to be done."""
         search = None
-        if self.cut < 2.25 and self.gain > self.noise:
-            search = LineSearch(_SLOPE_RATIO, self.points)
-            self.points = 3
+        if self._is_searched():
+            search = LineSearch(self.settings.search.slope_ratio, self.points)
+            self.points = self.settings.search.points
         outcome = self._move(search)
-        if self.settings.single_step or (self.rank_defect and not self.settings.force):
+        if self.settings.single_step or self._ends_early():
             return False
         self._evaluate(matrix=False)
         while search is not None and outcome is Outcome.RECALCULATE:
@@ -246,6 +286,13 @@ class _Fit:
             if outcome is Outcome.RECALCULATE:
                 self._evaluate(matrix=False)
         return True
+
+    def _is_searched(self) -> bool:
+        """Whether the step is scaled by a line search; pede's mode 2 leaves it out while the cut on chi2 is loose."""
+        mode = self.settings.search.mode
+        last = self.gain <= self.settings.limit or self.iteration >= self.settings.iterations
+        wanted = mode > 2 or (self.cut < 2.25 and (mode == 2 or (mode == 1 and last)))
+        return wanted and self.gain > self.noise
 
     def _move(self, search: LineSearch | None) -> Outcome:
         distance, outcome = (1.0, Outcome.NONE)
@@ -270,6 +317,7 @@ class _Fit:
             chi2=sums.chi2,
             ndf=sums.ndf,
             fitted=self._fitted(),
+            mean_weight=self._mean_weight(),
             records=self.data.records,
             rejects=dict(zip(REJECT_CAUSES, sums.rejected.tolist(), strict=True)),
             labels=problem.labels,
@@ -291,41 +339,21 @@ class _Fit:
     def _fitted(self) -> int:
         return len(self.problem.variable) - self.problem.constraints.count
 
+    def _mean_weight(self) -> float:
+        """Of the degrees of freedom, by the weights of the files."""
+        return self.sums.weighted_ndf / self.sums.ndf if self.sums.ndf else 1.0
+
     def _verdict(self) -> int:
         """Code of the worst thing that happened; each is in the warnings too."""
-        verdict = max(self._check_fit_quality(), self._check_entries())
-        return 3 if self.rank_defect or self.not_decreasing else verdict
+        ratio = self.sums.chi2 / self._mean_weight() / max(1, self.sums.ndf - self._fitted())
+        verdict = self.findings.verdict(self.sums, ratio, loops=self.loops, warnings=self.warnings)
+        if self.data.damaged:
+            return _BAD_FILES
+        bad = self.rank_defect or self.problem.dependent or self.not_decreasing or self.group_defect
+        return _BAD_MATRIX if bad else verdict
 
-    def _check_fit_quality(self) -> int:
-        ratio = self.sums.chi2 / max(1, self.sums.ndf - self._fitted())
-        if self.settings.local_iterations > 1:
-            ratio /= _HUBER_EXPECTATION
-        fraction = int(self.sums.rejected.sum()) / self.data.records
-        before = len(self.warnings)
-        if abs(ratio - 1) > 0.1:
-            self.warnings.append(
-                f"chi2/ndf is {ratio:.3f}, not 1 within 10 %: are the sigmas of the measurements right?"
-            )
-        if fraction > 0.01:
-            self.warnings.append(f"{100 * fraction:.2f} % of the records are rejected, more than 1 %")
-        return int(len(self.warnings) > before)
+    def _show_records(self) -> str:
+        from fiducial.alignment.recordview import show_records
 
-    def _check_entries(self) -> int:
-        labels = self.problem.labels[self.problem.variable]
-        few = labels[self.sums.accepted < self.settings.entries_accepted]
-        if not len(few):
-            return 0
-        self.warnings.append(
-            f"{len(few)} variable parameters have fewer than {self.settings.entries_accepted} derivatives in accepted "
-            f"records: labels {name_labels(few)}"
-        )
-        return 2
-
-
-def _too_many_rejects(sums: Sums, records: int, loop: int) -> FitError:
-    causes = ", ".join(f"{cause} {count}" for cause, count in zip(REJECT_CAUSES, sums.rejected.tolist(), strict=True))
-    return FitError(
-        f"{int(sums.rejected.sum())} of {records} records are rejected in loop {loop}, more than a third ({causes})",
-        26,
-        hint="start values may be far off, or the cuts `chisqcut` and `hugecut` too tight",
-    )
+        self.progress("showing records")
+        return show_records(self.data, self.problem.labels, self.parameter, self.settings.records)

@@ -207,8 +207,8 @@ def _order(integers: Any, start: Longs, pairs: Longs, locals_: int) -> Longs:
 @compiled
 def fit_block(
     all_integers: Any, integer_start: Longs, all_numbers: Any, number_start: Longs, pairs: Longs, sizes: Longs,
-    value_of: Doubles, slot_of: Slots, cuts: Doubles, iterations: int, scale: float, mode: int, matrix: Doubles,
-    gradient: Doubles, lost: Longs, rejected: Longs,
+    value_of: Doubles, scales: Doubles, slot_of: Slots, cuts: Doubles, iterations: int, scale: float, mode: int,
+    matrix: Doubles, gradient: Doubles, lost: Longs, rejected: Longs,
 ) -> tuple[float, int, Longs, Slots, Doubles]:  # fmt: skip
     """Fit all records of a block and sum F, its gradient and, if wanted, its matrix.
 
@@ -216,6 +216,7 @@ def fit_block(
         all_integers: and the next four, the block; it was checked by `records.survey`. Integers are unsigned.
         sizes: (3,) at least its largest number of local parameters, of measurements and of pairs in a record.
         value_of: present values by label.
+        scales: (2,) factors on sigmas of measurements with and without global derivatives.
         slot_of: position among the variable parameters by label; for others, how many of those there are.
         cuts: factors for huge and large chi2 (0 or less: off as in pede), and the largest down-weighting (0: off).
         iterations: of the local fit; more than one down-weights outliers.
@@ -253,7 +254,7 @@ def fit_block(
         r = order[place_in_order]
         integers = all_integers[integer_start[r] : integer_start[r] + pairs[r]]
         numbers = all_numbers[number_start[r] : number_start[r] + pairs[r]]
-        hits, n = take_apart(integers, numbers, value_of, at_value, at_sigma, at_end, before, inverse)
+        hits, n = take_apart(integers, numbers, value_of, scales, at_value, at_sigma, at_end, before, inverse)
         cause = -1
         if n > 0:
             cause, chi2, reduced = fit_record(

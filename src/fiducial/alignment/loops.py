@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from fiducial.alignment import decoding, details, kernels, records
 from fiducial.alignment.kernels import AT_ONCE, KEPT, NO_MATRIX
 from fiducial.alignment.labels import DIRECT, LabelCounter, LabelTable
-from fiducial.alignment.mille import BLOCK_WORDS, MilleBlock, MilleFile, RawBlock, raw_blocks
+from fiducial.alignment.mille import BLOCK_WORDS, MilleBlock, MilleFile, RawBlock
+from fiducial.alignment.reading import Reading
 
 __all__ = ["Cuts", "Data", "Details", "Sums", "Workers"]
 
@@ -102,6 +103,7 @@ class Sums:
         gradient: (V,) minus half of the gradient of F.
         matrix: (V, V) half of the second derivatives, lower triangle; None if not wanted.
         ndf: degrees of freedom of all local fits that could be done.
+        weighted_ndf: the same, times the weight of the file.
         rejected: (4,) records rejected for rank, no degree of freedom, huge and large chi2.
         accepted: (V,) derivatives in accepted records.
     """
@@ -111,6 +113,7 @@ class Sums:
     matrix: Doubles | None = None
     chi2: float = 0.0
     ndf: int = 0
+    weighted_ndf: float = 0.0
     rejected: Longs = field(default_factory=lambda: np.zeros(4, np.int64))
 
 
@@ -155,6 +158,7 @@ class _Fitted:
     counts: Longs
     columns: NDArray[np.uint32]
     triangles: Doubles
+    weight: float
 
 
 class Data:
@@ -163,20 +167,26 @@ class Data:
     Args:
         files: in the order in which they are summed.
         workers: who fits.
+        reading: what of them is read.
 
     Attributes:
+        files: the files.
         records: their number, after `count`.
         measurements: their number.
-        derivatives: number of global derivatives by label.
+        damaged: why a file was not read to its end, by its path.
+        derivatives: number of entries by label.
         records_without_fit: records without any local parameter.
     """
 
-    def __init__(self, files: list[MilleFile], workers: Workers) -> None:
-        self._files = files
+    def __init__(self, files: list[MilleFile], workers: Workers, reading: Reading | None = None) -> None:
+        self.files = files
         self._workers = workers
+        self._reading = reading or Reading()
+        self.damaged: dict[str, str] = {}
         # glibc returns freed blocks to the system and has to fetch them again, which takes as long as decoding them.
         # Once it has freed an array of this size it keeps smaller ones.
         np.empty(_LARGEST_FREED, np.uint8)
+        self._scales = np.array([self._reading.global_scale, self._reading.local_scale])
         self._kept: list[RawBlock] | None = []
         self._kept_bytes = 0
         self._sizes = np.zeros(3, np.int64)
@@ -190,20 +200,26 @@ class Data:
             NotFoundError: a file is missing.
             DataError: a file is damaged or empty.
         """
-        counter = LabelCounter()
+        entries, occurrences = LabelCounter(), LabelCounter()
         with contextlib.closing(self._workers.in_order(_survey, self._raw())) as blocks:
             for found in blocks:
-                counter.add(found.label)
+                occurrences.add(found.label)
+                if self._reading.by_record:
+                    entries.add(self._reading.entries(found.block.decode()))
                 self.records += len(found.block.length)
                 self.measurements += int(found.counts[0])
                 self.records_without_fit += int(found.counts[4])
                 self._sizes = np.maximum(self._sizes, found.counts[1:4])
                 self._keep(found.block)
-        self.derivatives = counter.counts()
+        self._occurrences = occurrences.counts()
+        self.derivatives = entries.counts() if self._reading.by_record else self._occurrences
+
+    def blocks(self) -> Generator[MilleBlock]:
+        """All blocks once more, in order."""
+        return self._workers.in_order(self._reading.decode, self._blocks())
 
     def _raw(self) -> Iterator[RawBlock]:
-        for file in self._files:
-            yield from raw_blocks(file)
+        return self._reading.raw(self.files, self.damaged)
 
     def _keep(self, block: RawBlock) -> None:
         if self._kept is None:
@@ -219,7 +235,7 @@ class Data:
             variable: (all labels,) position among the variable parameters, or -1.
         """
         self._variables = int(variable.max()) + 1
-        self._label_counts = np.array([self.derivatives.get(label, 0) for label in labels.tolist()], np.int64)
+        self._label_counts = np.array([self._occurrences.get(label, 0) for label in labels.tolist()], np.int64)
         self._is_variable = variable >= 0
         self._table = None if labels[-1] < DIRECT else LabelTable(labels)
         # In blocks of large labels their place is written instead, counted from 1, because 0 separates measurements.
@@ -255,9 +271,9 @@ class Data:
 
         def look(block: RawBlock) -> Details:
             found = details.look_closely(
-                *self._arrays(block), self._sizes, self._value_of, cuts.as_array(), cuts.iterations
+                *self._arrays(block), self._sizes, self._value_of, self._scales, cuts.as_array(), cuts.iterations
             )
-            return Details(block.decode(), *found)
+            return Details(self._reading.decode(block), *found)
 
         with contextlib.closing(self._workers.in_order(look, self._blocks())) as parts:
             yield from parts
@@ -287,14 +303,15 @@ class Data:
         sums = Sums(np.zeros(self._variables + 1), np.zeros(0, np.int64))
         lost = np.zeros(self._variables + 1, np.int64)
         sums.chi2, sums.ndf, counts, columns, triangles = kernels.fit_block(
-            *self._arrays(block), self._sizes, self._value_of, self._slot_of, cuts.as_array(), cuts.iterations,
-            block.source.weight, mode, _NOTHING if matrix is None else matrix, sums.gradient, lost, sums.rejected,
+            *self._arrays(block), self._sizes, self._value_of, self._scales, self._slot_of, cuts.as_array(),
+            cuts.iterations, block.source.weight, mode, _NOTHING if matrix is None else matrix, sums.gradient, lost, sums.rejected,
         )  # fmt: skip
-        return _Fitted(sums, lost, counts, columns, triangles)
+        return _Fitted(sums, lost, counts, columns, triangles, block.source.weight)
 
     def _add(self, sums: Sums, part: _Fitted) -> None:
         sums.chi2 += part.sums.chi2
         sums.ndf += part.sums.ndf
+        sums.weighted_ndf += part.sums.ndf * part.weight
         sums.gradient += part.sums.gradient[:-1]
         sums.accepted -= part.lost[:-1]
         sums.rejected += part.sums.rejected

@@ -145,30 +145,35 @@ def read_blocks(source: MilleFile | Path, *, block_words: int = BLOCK_WORDS) -> 
         yield raw.decode()
 
 
-def raw_blocks(source: MilleFile | Path, *, block_words: int = BLOCK_WORDS) -> Iterator[RawBlock]:
-    """Find the records of a Mille file, block by block, without decoding them. Errors are those of `read_blocks`."""
+def raw_blocks(
+    source: MilleFile | Path, *, block_words: int = BLOCK_WORDS, lenient: bool = False
+) -> Iterator[RawBlock]:
+    """Find the records of a Mille file, block by block, without decoding them. Errors are those of `read_blocks`.
+
+    If lenient, the records of a block before a damaged one are given out before the error is raised.
+    """
     if isinstance(source, Path):
         source = MilleFile(source)
     try:
         with source.path.open("rb") as stream:
             if stream.read(2) == _GZIP_MAGIC:
                 stream.seek(0)
-                yield from _stream_blocks(source, gzip.GzipFile(fileobj=stream), block_words)
+                yield from _stream_blocks(_Scanner(source, block_words, lenient=lenient), gzip.GzipFile(fileobj=stream))
             else:
-                yield from _mapped_blocks(source, stream, block_words)
+                yield from _mapped_blocks(_Scanner(source, block_words, lenient=lenient), stream)
     except FileNotFoundError:
         raise NotFoundError(f"{source.path}: there is no such Mille file") from None
     except (gzip.BadGzipFile, EOFError, IsADirectoryError) as error:
         raise DataError(f"{source.path}: cannot be read: {error}") from error
 
 
-def _mapped_blocks(source: MilleFile, stream: IO[bytes], block_words: int) -> Iterator[RawBlock]:
+def _mapped_blocks(scanner: _Scanner, stream: IO[bytes]) -> Iterator[RawBlock]:
+    source = scanner.source
     size = os.fstat(stream.fileno()).st_size
     if size == 0:
         raise DataError(f"{source.path}: is empty: no record in it")
     mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     words = np.frombuffer(mapped, np.dtype("<i4"), count=size // 4)
-    scanner = _Scanner(source, block_words)
     start = released = 0
     while start < len(words):
         block, start = scanner.next(words, start, size, 0)
@@ -181,13 +186,13 @@ def _mapped_blocks(source: MilleFile, stream: IO[bytes], block_words: int) -> It
         raise _damaged(source, scanner.record, 4 * start, f"{size % 4} bytes are left after the last record")
 
 
-def _stream_blocks(source: MilleFile, stream: gzip.GzipFile, block_words: int) -> Iterator[RawBlock]:
-    scanner = _Scanner(source, block_words)
+def _stream_blocks(scanner: _Scanner, stream: gzip.GzipFile) -> Iterator[RawBlock]:
+    source = scanner.source
     rest = b""
     offset = 0
     ended = False
     while not ended:
-        more = stream.read(4 * block_words)
+        more = stream.read(4 * scanner.block_words)
         ended = not more
         rest += more
         words = np.frombuffer(rest, np.dtype("<i4"), count=len(rest) // 4)
@@ -206,8 +211,9 @@ def _stream_blocks(source: MilleFile, stream: gzip.GzipFile, block_words: int) -
 class _Scanner:
     """Finds record after record in words, and counts them."""
 
-    def __init__(self, source: MilleFile, block_words: int) -> None:
+    def __init__(self, source: MilleFile, block_words: int, *, lenient: bool = False) -> None:
         self.source = source
+        self.lenient = lenient
         self.block_words = block_words
         self.record = 1
 
@@ -223,7 +229,8 @@ class _Scanner:
         from fiducial.alignment import decoding
 
         position, length, end, fault = decoding.scan(words, start, self.block_words, self.source.fortran)
-        if fault and not (partial and fault == decoding.TRUNCATED):
+        given_out_first = self.lenient and len(position) > 0
+        if fault and not given_out_first and not (partial and fault == decoding.TRUNCATED):
             raise self._error(words, end, offset, self.record + len(position), decoding.FAULTS[fault])
         block = RawBlock(self.source, self.record, offset + 4 * start, words[start:end], position - start, length)
         self.record += len(position)

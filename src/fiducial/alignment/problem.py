@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fiducial.alignment.combinations import Parameters, in_force, redundant, row
 from fiducial.alignment.loops import Data, Sums
+from fiducial.alignment.reading import recount
 from fiducial.alignment.result import FitError
 from fiducial.alignment.settings import Settings
 from fiducial.alignment.solution import Constraints
 from fiducial.alignment.steering import Combination, Parameter, Steering
 
-__all__ = ["Problem", "name_labels"]
+__all__ = ["BY_ENTRIES", "BY_PRESIGMA", "BY_RECOUNT", "REDUNDANT", "VARIABLE", "Problem", "name_labels"]
 
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
+
+# Why a parameter is fixed, numbered as pede does when it checks its input.
+VARIABLE, BY_PRESIGMA, BY_ENTRIES, BY_RECOUNT, REDUNDANT = 0, -1, -2, -3, -4
+_NO_LABELS, _NO_VARIABLE = 21, 22
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,12 @@ class Problem:
         labels: all labels in the data and in the steering.
         start: start values.
         presigmas: as given; negative: fixed.
-        counts: global derivatives in the data.
+        counts: entries in the data.
+        status: `VARIABLE`, or why it is fixed.
         variable: (V,) positions of the variable parameters.
         constraints: those that are in force.
+        empty: number of constraints that act on no variable parameter.
+        dependent: number of constraints left out because they depend on others.
         measurements: of combinations of parameters.
         weights: (V,) 1/presigma² with the regularisation factor.
         regularised: whether the weights pull values to 0.
@@ -41,8 +50,11 @@ class Problem:
     start: Doubles
     presigmas: Doubles
     counts: Longs
+    status: Longs
     variable: Longs
     constraints: Constraints
+    empty: int
+    dependent: int
     measurements: list[Combination]
     weights: Doubles
     regularised: bool
@@ -52,21 +64,26 @@ class Problem:
         """Gather what the steering and the counted data say; `warnings` is added to.
 
         Raises:
-            FitError: there is no variable parameter, or a constraint is empty or follows from others.
+            FitError: there is no variable parameter, or a constraint is empty or depends on others.
         """
-        mentioned = {label for c in steering.constraints + steering.measurements for label, _ in c.terms}
-        labels = np.array(sorted({*data.derivatives, *steering.parameters, *mentioned}), np.int64)
+        labels = _labels(steering, data)
         given = [steering.parameters.get(label, Parameter()) for label in labels.tolist()]
+        start = np.array([parameter.value for parameter in given], np.float64)
         presigmas = np.array([parameter.presigma for parameter in given], np.float64)
         counts = np.array([data.derivatives.get(label, 0) for label in labels.tolist()], np.int64)
-        variable = _variable(labels, presigmas, counts, settings, warnings)
+        status = _status(labels, presigmas, counts, settings)
+        constraints = _resolve(steering.constraints, settings, labels, status, warnings)
+        _iterate_entries(labels, counts, status, settings, data)
+        variable = _variable(labels, status, settings, warnings)
+        parameters = Parameters(labels, start, counts, variable)
         return cls(
             labels,
-            np.array([parameter.value for parameter in given], np.float64),
+            start,
             presigmas,
             counts,
+            status,
             variable,
-            _constraints(steering, settings, labels, variable, warnings),
+            *in_force(constraints, parameters, settings, warnings),
             [measurement for measurement in steering.measurements if measurement.terms],
             _presigma_weights(presigmas[variable], settings),
             settings.regularised,
@@ -100,11 +117,13 @@ class Problem:
         if measurement.sigma <= 0:
             return
         weight = 1.0 / measurement.sigma**2
-        factors = _row(self.labels, measurement)
+        factors = row(self.labels, measurement)
         distance = float(factors @ parameter) - measurement.value
         factors = factors[self.variable]
+        sums.accepted[factors != 0] += 1
         sums.chi2 += weight * distance**2
         sums.ndf += 1
+        sums.weighted_ndf += 1
         sums.gradient -= weight * distance * factors
         if sums.matrix is not None:
             used = np.flatnonzero(factors)
@@ -117,18 +136,58 @@ def name_labels(labels: Longs, most: int = 20) -> str:
     return shown + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 
-def _variable(labels: Longs, presigmas: Doubles, counts: Longs, settings: Settings, warnings: list[str]) -> Longs:
-    variable = np.flatnonzero((presigmas >= 0) & (counts >= settings.entries))
-    few = labels[(presigmas >= 0) & (counts < settings.entries)]
+def _labels(steering: Steering, data: Data) -> Longs:
+    mentioned = {label for c in steering.constraints + steering.measurements for label, _ in c.terms}
+    labels = {*data.derivatives, *steering.parameters, *steering.comments, *mentioned}
+    if not labels:
+        raise FitError("no global parameter: there is no label in the data", _NO_LABELS)
+    return np.array(sorted(labels), np.int64)
+
+
+def _status(labels: Longs, presigmas: Doubles, counts: Longs, settings: Settings) -> Longs:
+    status = np.full(len(labels), VARIABLE, np.int64)
+    status[counts < settings.entries] = BY_ENTRIES
+    status[presigmas < 0] = BY_PRESIGMA
+    return status
+
+
+def _resolve(
+    constraints: list[Combination], settings: Settings, labels: Longs, status: Longs, warnings: list[str]
+) -> list[Combination]:
+    """Fix the parameters that constraints determine alone, if that is wanted; give back the other constraints."""
+    if not settings.resolve_redundant:
+        return constraints
+    fixed, taken = redundant(constraints)
+    if taken:
+        warnings.append(f"{len(taken)} redundancy constraints are resolved: {len(fixed)} parameters keep their start")
+    status[np.isin(labels, sorted(fixed)) & (status == VARIABLE)] = REDUNDANT
+    return [constraint for k, constraint in enumerate(constraints) if k not in taken]
+
+
+def _iterate_entries(labels: Longs, counts: Longs, status: Longs, settings: Settings, data: Data) -> None:
+    """Count once more without measurements that depend on a parameter fixed for its few entries."""
+    if settings.iterate_entries <= settings.entries or settings.reading.by_record:
+        return
+    again = recount(data.blocks(), labels[status == BY_ENTRIES])
+    entries = np.array([again.get(label, 0) for label in labels.tolist()], np.int64)
+    few = (entries < settings.entries) & (counts < settings.iterate_entries)
+    status[few & (status == VARIABLE)] = BY_RECOUNT
+
+
+def _variable(labels: Longs, status: Longs, settings: Settings, warnings: list[str]) -> Longs:
+    variable = np.flatnonzero(status == VARIABLE)
     if not len(variable):
         raise FitError(
-            f"no variable parameter: none of {len(labels)} has {settings.entries} derivatives and is not fixed",
-            22,
+            f"no variable parameter: none of {len(labels)} has {settings.entries} entries and is not fixed",
+            _NO_VARIABLE,
             hint="see `entries` and the presigmas in the steering file",
         )
-    if len(few):
-        warnings.append(f"{len(few)} parameters have fewer than {settings.entries} derivatives and are kept: labels "
-                        + name_labels(few))  # fmt: skip
+    for why, how in ((BY_ENTRIES, ""), (BY_RECOUNT, " in measurements of parameters with enough")):
+        if len(few := labels[status == why]):
+            warnings.append(
+                f"{len(few)} parameters have fewer than {settings.entries} entries{how} and are kept: "
+                f"labels {name_labels(few)}"
+            )
     return variable
 
 
@@ -139,41 +198,3 @@ def _presigma_weights(presigmas: Doubles, settings: Settings) -> Doubles:
     weights = np.zeros(len(single))
     weights[squares > 0] = 1.0 / squares[squares > 0]
     return weights * settings.regularisation
-
-
-def _row(labels: Longs, combination: Combination) -> Doubles:
-    """Factors of a combination over all parameters."""
-    row = np.zeros(len(labels))
-    terms = np.array(combination.terms)
-    np.add.at(row, np.searchsorted(labels, terms[:, 0].astype(np.int64)), terms[:, 1])
-    return row
-
-
-def _constraints(
-    steering: Steering, settings: Settings, labels: Longs, variable: Longs, warnings: list[str]
-) -> Constraints:
-    rows = [
-        _row(labels, constraint) if constraint.terms else np.zeros(len(labels)) for constraint in steering.constraints
-    ]
-    kept: list[int] = []
-    for k, row in enumerate(rows):
-        if row[variable].any():
-            kept.append(k)
-        elif settings.skip_empty:
-            warnings.append(f"{steering.constraints[k].where}: the constraint acts on no variable parameter: left out")
-        else:
-            raise FitError(
-                f"{steering.constraints[k].where}: the constraint acts on no variable parameter",
-                27,
-                hint="take it out, or give the keyword `skipemptycons`",
-            )
-    factors = np.array([rows[k] for k in kept]).reshape(len(kept), len(labels))
-    value = np.array([steering.constraints[k].value for k in kept], np.float64)
-    constraints = Constraints(factors, value, variable)
-    for k in constraints.dependent():
-        raise FitError(
-            f"{steering.constraints[kept[k]].where}: the constraint follows from those before it, or contradicts them",
-            27,
-            hint="take it out",
-        )
-    return constraints

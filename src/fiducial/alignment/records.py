@@ -35,7 +35,7 @@ def padded(hits: int) -> int:
 
 @compiled
 def take_apart(
-    integers: Any, numbers: Any, value_of: Doubles,
+    integers: Any, numbers: Any, value_of: Doubles, scales: Doubles,
     at_value: Places, at_sigma: Places, at_end: Places, residual: Doubles, inverse: Doubles,
 ) -> tuple[int, int]:  # fmt: skip
     """Find the measurements of a record that is known to be sound.
@@ -44,6 +44,7 @@ def take_apart(
         integers: (pairs,) unsigned integers of the record.
         numbers: (pairs,) its numbers.
         value_of: present value of each global parameter, by label.
+        scales: (2,) factors on sigmas of measurements with and without global derivatives.
         at_value: out, and the next two: pair of each measurement's value and sigma, and the pair after its end.
         residual: out, values of the measurements at the present global parameters, before the local fit.
         inverse: out, 1/sigma.
@@ -69,7 +70,8 @@ def take_apart(
         while k < end and integers[k] != 0:
             rest -= numbers[k] * value_of[integers[k]]
             k += ONE
-        at_end[hits], residual[hits], inverse[hits] = k, rest, 1.0 / sigma
+        at_end[hits], residual[hits] = k, rest
+        inverse[hits] = 1.0 / (sigma * scales[0 if k > at_sigma[hits] + ONE else 1])
         hits += ONE
     count: Any = np.int64(hits)  # `int` would leave it unsigned
     for m in range(count, padded(count)):

@@ -20,6 +20,7 @@ __all__ = [
     "Iteration",
     "ResultLine",
     "announce",
+    "g14_5",
     "read_results",
     "verdict_of",
     "write_failure",
@@ -34,13 +35,22 @@ MESSAGES = {
     1: "Ended with warnings (bad measurements)",
     2: "Ended with severe warnings (insufficient measurements)",
     3: "Ended with severe warnings (bad global matrix)",
+    4: "Ended with severe warnings (bad binary file(s))",
+    5: "Ended without solution (empty constraints)",
+    10: "Aborted, no steering file",
+    11: "Aborted, open error for steering file",
     13: "Aborted, steering file cannot be understood",
+    14: "Aborted, no binary files",
+    15: "Aborted, open error(s) for binary files",
+    16: "Aborted, open error(s) for text files",
     18: "Aborted, data file cannot be read",
     20: "Aborted, bad binary records",
+    21: "Aborted, no labels/parameters defined",
     22: "Aborted, no variable global parameters",
     25: "Aborted, result is not a number",
     26: "Aborted, too many rejects",
     27: "Aborted, singular constraints",
+    36: "Aborted, unselected solution method requested",
 }
 _FILES = ("millepede.res", "millepede.end", "millepede.log", "millepede.json")
 
@@ -99,6 +109,9 @@ class FitResult:
         iterations: the iteration table.
         warnings: everything a user should know, with labels.
         seconds: wall time by phase.
+        mean_weight: of the degrees of freedom, if files have weights.
+        checked: what millepede.res says if only the input was looked at; then all values are those at the start.
+        records_shown: the records that `printrecord` asks for, for millepede.log.
         column: what millepede.res says besides: "", "correlations", "counts" or "accepted".
     """
 
@@ -124,11 +137,14 @@ class FitResult:
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     column: str = ""
+    mean_weight: float = 1.0
+    checked: str = ""
+    records_shown: str = ""
 
     @property
     def chi2_per_ndf(self) -> float:
         """F over the degrees of freedom that the fit leaves."""
-        return self.chi2 / max(1, self.ndf - self.fitted)
+        return self.chi2 / self.mean_weight / max(1, self.ndf - self.fitted)
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON can hold it; an error is None for a fixed parameter."""
@@ -155,7 +171,7 @@ class FitResult:
         texts = {
             "millepede.log": self._log(),
             "millepede.json": json.dumps(self.to_json(), indent=1) + "\n",
-            "millepede.res": "".join(self._result_lines()),
+            "millepede.res": self.checked or "".join(self._result_lines()),
             "millepede.end": _end(self.verdict, self.message),
         }
         try:
@@ -169,10 +185,10 @@ class FitResult:
         yield " Parameter   ! first 3 elements per line are significant (if used as input)\n"
         numbers = {"counts": self.counts, "accepted": self.accepted}.get(self.column)
         for k, label in enumerate(self.labels.tolist()):
-            line = f"{label:10d}  {_g14_5(self.values[k])}{_g14_5(self.presigmas[k])}"
+            line = f"{label:10d}  {g14_5(self.values[k])}{g14_5(self.presigmas[k])}"
             fixed = bool(np.isnan(self.errors[k]))
             if not fixed:
-                line += _g14_5(self.values[k] - self.starts[k]) + _g14_5(self.errors[k])
+                line += g14_5(self.values[k] - self.starts[k]) + g14_5(self.errors[k])
             if self.column == "correlations" and not fixed:
                 line += f"{np.nan_to_num(self.correlations[k], nan=-1.0):8.3f}"
             if numbers is not None:
@@ -196,7 +212,7 @@ class FitResult:
             *(f"warning: {warning}" for warning in self.warnings),
             f"{self.verdict}: {self.message}",
         ]
-        return "\n".join(head + table + tail) + "\n"
+        return "\n".join(head + table + tail) + "\n" + self.records_shown
 
 
 def _table_row(row: Iteration) -> str:
@@ -213,7 +229,7 @@ def _or_none(number: float) -> float | None:
     return None if np.isnan(number) else number
 
 
-def _g14_5(number: float) -> str:
+def g14_5(number: float) -> str:
     """Fortran's G14.5 of a number in single precision."""
     number = float(np.float32(number))
     if number == 0 or not 0.1 <= float(f"{abs(number):.4e}") < 1e5:
@@ -250,9 +266,10 @@ def write_failure(directory: Path, error: BaseException) -> None:
 
 def verdict_of(error: BaseException) -> int:
     """The code of millepede.end that fits an error."""
-    if isinstance(error, FitError):
-        return error.verdict
-    codes: list[tuple[type[BaseException], int]] = [(SteeringError, 13), (NotFoundError, 18), (DataError, 20)]
+    verdict = getattr(error, "verdict", None)
+    if isinstance(verdict, int):
+        return verdict
+    codes: list[tuple[type[BaseException], int]] = [(SteeringError, 13), (NotFoundError, 15), (DataError, 20)]
     return next((code for kind, code in codes if isinstance(error, kind)), -1)
 
 

@@ -1,50 +1,25 @@
 """The Millepede steering language, as `pede` reads it.
 
 A steering file names binary and text files and sets options; text files hold parameters, constraints and measurements.
-See the Millepede-II manual, "Steering file" and "Text files".
+See the Millepede-II manual, "Steering file" and "Text files". Where pede passes over a line that it cannot use, and so
+loses a constraint or a presigma without a word, reading ends here with an error.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fiducial.alignment.keywords import EXACT, KEYWORDS, METHODS, find_keyword, match_keyword, suggestion
 from fiducial.alignment.mille import MilleFile
-from fiducial.core.errors import NotFoundError, SteeringError
+from fiducial.alignment.steeringtext import BadSteeringError, Line, check_words, label_of, read_lines, split_numbers
 
-__all__ = ["Combination", "Method", "Parameter", "Steering", "match_keyword", "read_steering"]
+__all__ = ["Combination", "Method", "Option", "Parameter", "Steering", "read_steering"]
 
-HONOURED = [
-    "parameter", "constraint", "measurement", "method", "entries", "chisqcut", "hugecut", "regularization",
-    "regularisation", "presigma", "matiter", "outlierdownweighting", "dwfractioncut", "subito", "force",
-    "globalcorr", "printcounts", "skipemptycons", "withelimination", "withmultipliers", "nofeasiblestart",
-]  # fmt: skip
-# They change what pede prints, or how fast it is, but no number that the fit returns.
-OUTPUT_ONLY = [
-    "print", "debug", "printrecord", "cache", "matmoni", "pullrange", "memorydebug", "monitorresiduals",
-    "monitorpulls", "monitorprogress", "threads", "histprint", "localfit", "checkparametergroups",
-    "outlierfracwarnthreshold", "comment", "errlabels", "lapackwitherrors", "withlapackelimination",
-    "postprocessing", "pardiso", "closeandreopen",
-]  # fmt: skip
-# They choose how the approximate solvers work; with an exact solver there is nothing to choose.
-MINRES_ONLY = [
-    "bandwidth", "mrestol", "mrestranscond", "mresmode", "compress", "pairentries",
-]  # fmt: skip
-UNSUPPORTED = [
-    "maxrecord", "linesearch", "weightedcons", "checkinput", "scaleerrors", "iterateentries", "countrecords",
-    "wolfe", "readerroraseof", "resolveredundancycons",
-]  # fmt: skip
-KEYWORDS = [*HONOURED, *OUTPUT_ONLY, *MINRES_ONLY, *UNSUPPORTED]
-METHODS = [
-    "diagonalization", "inversion", "fullMINRES", "sparseMINRES", "fullMINRES-QLP", "sparseMINRES-QLP",
-    "decomposition", "fullLAPACK", "unpackedLAPACK", "sparsePARDISO",
-]  # fmt: skip
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
-_COMMENT = re.compile(r"[!%]")
+_NO_BINARY, _OPEN_BINARY, _UNKNOWN_METHOD = 14, 15, 36
+_NUMBERS_OF_A_LINE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +32,21 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """A linear combination of global parameters with its value: a constraint, or with a sigma a measurement."""
+    """A linear combination of global parameters with its value: a constraint, or with a sigma a measurement.
+
+    Args:
+        where: file and line.
+        value: of the combination.
+        sigma: of a measurement; 0 for a constraint.
+        terms: pairs of label and factor; factors of the same label add up.
+        weighted: factors are multiplied with the entries of their parameters in the data.
+    """
 
     where: str
     value: float
     sigma: float
     terms: tuple[tuple[int, float], ...] = ()
+    weighted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +59,29 @@ class Method:
     limit: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """Any other keyword, with the numbers after it."""
+
+    where: str
+    keyword: str
+    numbers: tuple[float, ...] = ()
+
+
 @dataclass
 class Steering:
     """What a steering file and its text files say.
 
     Args:
         path: the steering file.
-        files: binary files in order.
-        parameters: by label, as far as given; the last line for a label counts.
+        files: binary files in the order in which pede reads them, Fortran files first.
+        parameters: by label, as far as given.
         constraints: combinations that shall have their value exactly.
         measurements: combinations that were measured.
+        comments: on parameters, by label.
         method: the last `method` given.
-        options: numbers after each other keyword, by keyword.
-        warnings: what was read but has no effect here, with file and line.
+        given: all other keywords in order, as a later one may change what an earlier one says.
+        warnings: what was read but has no effect, or not the one that one may think, with file and line.
     """
 
     path: Path
@@ -95,23 +89,15 @@ class Steering:
     parameters: dict[int, Parameter] = field(default_factory=dict)
     constraints: list[Combination] = field(default_factory=list)
     measurements: list[Combination] = field(default_factory=list)
+    comments: dict[int, str] = field(default_factory=dict)
     method: Method = Method("")
-    options: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    given: list[Option] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    path: Path
-    number: int
-    text: str
-
     @property
-    def where(self) -> str:
-        return f"{self.path}:{self.number}"
-
-    def error(self, what: str, hint: str = "") -> SteeringError:
-        return SteeringError(f"{self.where}: {what}", hint=hint)
+    def options(self) -> dict[str, tuple[float, ...]]:
+        """Numbers after each keyword, the last time that it is given."""
+        return {option.keyword: option.numbers for option in self.given}
 
 
 def read_steering(path: Path) -> Steering:
@@ -120,46 +106,34 @@ def read_steering(path: Path) -> Steering:
     Files are looked for beside the steering file, then in the current folder.
 
     Raises:
-        NotFoundError: there is no such steering file.
-        SteeringError: a line cannot be understood; file and line are named.
+        SteeringNotFoundError: there is no such steering file.
+        BadSteeringError: a line cannot be understood; file and line are named.
     """
     steering = Steering(path)
     texts: list[Path] = []
-    body = list(_take_files(steering, _lines(path), texts))
+    body = list(_take_files(steering, read_lines(path, steering=True), texts))
     parser = _Parser(steering)
     for line in body:
         parser.read(line)
     for text in texts:
-        for line in _lines(text):
+        for line in read_lines(text):
             parser.read(line)
+    parser.finish()
     if not steering.files:
-        raise SteeringError(f"{path}: names no binary file", hint="add a line with the name of a Mille file")
+        raise BadSteeringError(
+            f"{path}: names no binary file", verdict=_NO_BINARY, hint="add a line with the name of a Mille file"
+        )
+    steering.files.sort(key=lambda file: not file.fortran)
     return steering
 
 
-def _lines(path: Path) -> Iterator[_Line]:
-    """Lines with something in them, without comments, up to `end`."""
-    try:
-        content = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise NotFoundError(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise SteeringError(f"{path}: is a folder, not a file") from None
-    for number, raw in enumerate(content.splitlines(), 1):
-        text = "" if raw.startswith("*") else raw.split("!")[0].strip(" ")
-        if text.lower() == "end":
-            return
-        if text:
-            yield _Line(path, number, text)
-
-
-def _take_files(steering: Steering, lines: Iterator[_Line], texts: list[Path]) -> Iterator[_Line]:
+def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) -> Iterator[Line]:
     """Sort out the lines that name files; give back the others."""
     fortran = False
     for line in lines:
         kind = line.text.lower()
-        if kind in {"cfiles", "fortranfiles"}:
-            fortran = kind == "fortranfiles"
+        if kind in EXACT:
+            fortran = fortran if kind == "closeandreopen" else kind == "fortranfiles"
             continue
         name, marked, weight = line.text.partition(" -- ")
         found = _find(line.path.parent, name.strip())
@@ -168,7 +142,8 @@ def _take_files(steering: Steering, lines: Iterator[_Line], texts: list[Path]) -
         elif any(mark in found.name[-4:].lower() for mark in ("xt", "tx")):
             texts.append(found)
         else:
-            steering.files.append(MilleFile(found, fortran, _weight(line, weight) if marked else 1.0))
+            _check_readable(line, found)
+            steering.files.append(MilleFile(found, fortran, _weight(steering, line, weight) if marked else 1.0))
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -176,140 +151,180 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
-def _weight(line: _Line, text: str) -> float:
-    numbers = _numbers(text)
+def _check_readable(line: Line, path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise line.error(f"{path} cannot be read: {error.strerror}", verdict=_OPEN_BINARY) from None
+
+
+def _weight(steering: Steering, line: Line, text: str) -> float:
+    _, numbers = split_numbers(Line(line.path, line.number, text), steering.warnings)
     if not numbers or numbers[0] <= 0:
         raise line.error(f"the weight of a file must be a positive number, not '{text.strip()}'")
     return numbers[0]
 
 
-def _numbers(text: str) -> list[float]:
-    words = _COMMENT.split(text)[0].split(" ")
-    return [float(re.sub("[dD]", "e", word)) for word in words if _NUMBER.fullmatch(word)]
-
-
 class _Parser:
-    """Reads lines; a keyword holds for the lines of numbers after it, over the end of files too."""
+    """Reads lines; a block holds until the next one starts, over other keywords and the end of files too."""
 
     def __init__(self, steering: Steering) -> None:
         self.steering = steering
-        self.keyword = ""
+        self.warnings = steering.warnings
+        self.block = ""
+        self.weighted = False
 
-    def read(self, line: _Line) -> None:
-        words = [word for word in _COMMENT.split(line.text)[0].split(" ") if word]
-        if not words:
+    def read(self, line: Line) -> None:
+        if line.text.lower() in EXACT:
             return
-        numbers = _numbers(line.text)
-        if _NUMBER.fullmatch(words[0]):
-            if len(numbers) != len(words):
-                raise line.error(f"cannot read the number '{next(w for w in words if not _NUMBER.fullmatch(w))}'")
+        if self.block == "comment" and self._take_comment(line):
+            return
+        if line.text.startswith("\t"):
+            self.warnings.append(f"{line.where}: starts with a tab, with which pede itself does not take the line")
+        keyword = find_keyword(line.first_word)
+        if line.first_word and keyword is None:
+            raise _unknown(line)
+        text, numbers = split_numbers(line, self.warnings)
+        if len(numbers) > _NUMBERS_OF_A_LINE:
+            self.warnings.append(f"{line.where}: newer versions of pede read {_NUMBERS_OF_A_LINE} numbers of a line")
+        if keyword is not None:
+            self._start(keyword.name, line, text.split()[1:], numbers)
+        elif numbers:
             self._continue(line, numbers)
-        else:
-            self.keyword = _keyword(line, words[0])
-            self._start(line, words[1:], numbers)
 
-    def _start(self, line: _Line, words: list[str], numbers: list[float]) -> None:
-        steering = self.steering
-        match self.keyword:
+    def finish(self) -> None:
+        """Warn of what can be seen only at the end."""
+        for kind, combinations in (
+            ("constraint", self.steering.constraints),
+            ("measurement", self.steering.measurements),
+        ):
+            for combination in combinations:
+                self._warn_of_repeated(kind, combination)
+        for measurement in self.steering.measurements:
+            if measurement.sigma <= 0:
+                self.warnings.append(f"{measurement.where}: a measurement without a positive sigma has no effect")
+
+    def _warn_of_repeated(self, kind: str, combination: Combination) -> None:
+        times = Counter(label for label, _ in combination.terms)
+        if repeated := sorted(label for label, count in times.items() if count > 1):
+            shown = ", ".join(map(str, repeated[:5]))
+            self.warnings.append(f"{combination.where}: the {kind} names labels twice, whose factors add up: {shown}")
+
+    def _take_comment(self, line: Line) -> bool:
+        """Take a line ``label text`` after the keyword `comment`."""
+        label, _, text = line.text.partition(" ")
+        if not label.isdigit():
+            return False
+        self.steering.comments[label_of(line, float(label))] = text.strip()
+        return True
+
+    def _start(self, keyword: str, line: Line, rest: list[str], numbers: list[float]) -> None:
+        match keyword:
             case "parameter":
+                self.block = keyword
                 if numbers:
-                    self._continue(line, numbers)
+                    self._continue(line, _exactly(line, numbers, 3))
             case "constraint":
-                steering.constraints.append(Combination(line.where, _needed(line, numbers, 1)[0], 0.0))
+                self.block = keyword
+                value = _exactly(line, numbers, 1, 2)[0]
+                self.steering.constraints.append(Combination(line.where, value, 0.0, weighted=self.weighted))
             case "measurement":
-                value, sigma = _needed(line, numbers, 2)[:2]
-                steering.measurements.append(Combination(line.where, value, sigma))
+                self.block = keyword
+                value, sigma = _exactly(line, numbers, 2)
+                self.steering.measurements.append(Combination(line.where, value, sigma))
             case "method":
-                steering.method = _method(line, words, numbers)
-            case keyword:
-                steering.options[keyword.replace("regularization", "regularisation")] = tuple(numbers)
-                if ignored := _ignored(keyword, numbers):
-                    steering.warnings.append(f"{line.where}: {ignored} is not supported yet and has no effect")
+                self.block = ""
+                self.steering.method = _method(line, " ".join(rest), numbers)
+            case "comment" | "pardiso":
+                self.block = keyword
+            case _:
+                if keyword != "postprocessing":
+                    check_words(line, rest, self.warnings)
+                self._option(line, keyword, tuple(numbers))
 
-    def _continue(self, line: _Line, numbers: list[float]) -> None:
-        match self.keyword:
+    def _option(self, line: Line, name: str, numbers: tuple[float, ...]) -> None:
+        keyword = KEYWORDS[name]
+        if len(numbers) < keyword.least:
+            raise line.error(f"'{name}' needs {keyword.least} number{'s' * (keyword.least > 1)}, found {len(numbers)}")
+        if any(number < keyword.lowest for number in numbers[:1]):
+            raise line.error(f"'{name}' cannot be {numbers[0]:g}")
+        if numbers and not keyword.ignored_below <= numbers[0] <= keyword.ignored_above:
+            self.warnings.append(f"{line.where}: '{name} {numbers[0]:g}' is left out, as pede does")
+        if name == "postprocessing":
+            self.warnings.append(f"{line.where}: the command after 'postprocessing' is not run; run it after the fit")
+        if name == "weightedcons":
+            self.weighted = not numbers or round(numbers[0]) > 0
+        self.steering.given.append(Option(line.where, name.replace("regularization", "regularisation"), numbers))
+
+    def _continue(self, line: Line, numbers: list[float]) -> None:
+        match self.block:
             case "parameter":
-                label, value, presigma = _needed(line, numbers, 3)[:3]
-                self.steering.parameters[_label(line, label)] = Parameter(value, presigma)
+                self._set_parameter(line, _at_least(line, numbers, 3))
             case "constraint":
                 _extend(self.steering.constraints, line, numbers)
             case "measurement":
                 _extend(self.steering.measurements, line, numbers)
+            case "pardiso":
+                pass  # settings of a library that is not used here
             case _:
-                raise line.error("numbers that belong to no parameter, constraint or measurement")
+                raise line.error(
+                    "numbers that belong to no parameter, constraint or measurement",
+                    "a line `Parameter`, `Constraint` or `Measurement` starts such a block",
+                )
+
+    def _set_parameter(self, line: Line, numbers: list[float]) -> None:
+        """Set what is not zero: pede leaves zeros out, so that they do not overwrite what was said before."""
+        label, (value, presigma) = label_of(line, numbers[0]), numbers[1:3]
+        before = self.steering.parameters.get(label)
+        if before is None:
+            if value or presigma:
+                self.steering.parameters[label] = Parameter(value, presigma)
+            return
+        after = Parameter(value or before.value, presigma or before.presigma)
+        if after != before or after != Parameter(value, presigma):
+            self.warnings.append(
+                f"{line.where}: label {label} was given before; now value {after.value:g}, presigma {after.presigma:g}"
+                + (" (a 0 changes nothing)" if after != Parameter(value, presigma) else "")
+            )
+        self.steering.parameters[label] = after
 
 
-def _ignored(keyword: str, numbers: list[float]) -> str:
-    """What of an option would change the fit in pede and does not here."""
-    if keyword == "entries" and len(numbers) > 2:
-        return f"the third number of 'entries', {numbers[2]:g},"
-    return f"'{keyword}'" if keyword in UNSUPPORTED else ""
-
-
-def _needed(line: _Line, numbers: list[float], count: int) -> list[float]:
+def _at_least(line: Line, numbers: list[float], count: int) -> list[float]:
     if len(numbers) < count:
         raise line.error(f"expected {count} numbers, found {len(numbers)}")
     return numbers
 
 
-def _label(line: _Line, number: float) -> int:
-    if number < 1 or number > 2**31 - 1 or number != int(number):
-        raise line.error(f"the label of a parameter must be a positive integer, not {number:g}")
-    return int(number)
+def _exactly(line: Line, numbers: list[float], least: int, most: int = 0) -> list[float]:
+    if len(_at_least(line, numbers, least)) > max(least, most):
+        raise line.error(
+            f"expected {least}{f' or {most}' if most else ''} numbers, found {len(numbers)}",
+            "labels and factors start in the next line",
+        )
+    return numbers
 
 
-def _extend(combinations: list[Combination], line: _Line, numbers: list[float]) -> None:
+def _extend(combinations: list[Combination], line: Line, numbers: list[float]) -> None:
     if len(numbers) % 2:
         raise line.error("expected pairs of label and factor")
     last = combinations[-1]
-    more = tuple((_label(line, label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True))
-    combinations[-1] = Combination(last.where, last.value, last.sigma, last.terms + more)
+    pairs = [(label_of(line, label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True)]
+    more = tuple(pair for pair in pairs if pair[1] != 0)
+    combinations[-1] = Combination(last.where, last.value, last.sigma, last.terms + more, last.weighted)
 
 
-def _method(line: _Line, words: list[str], numbers: list[float]) -> Method:
-    iterations, limit = _needed(line, numbers, 2)[:2]
-    name = match_keyword(words[0], METHODS)
+def _method(line: Line, text: str, numbers: list[float]) -> Method:
+    iterations, limit = _at_least(line, numbers, 2)[:2]
+    name = match_keyword(text, METHODS)
     if name is None:
-        raise line.error(f"there is no method '{words[0]}'", _suggestion(words[0], METHODS))
-    return Method(line.where, name, int(iterations), limit)
+        raise line.error(f"there is no method '{text}'", suggestion(text, METHODS), verdict=_UNKNOWN_METHOD)
+    return Method(line.where, name, max(round(iterations), 1), limit)
 
 
-def _keyword(line: _Line, word: str) -> str:
-    keyword = match_keyword(word, KEYWORDS)
-    if keyword is not None:
-        return keyword
+def _unknown(line: Line) -> BadSteeringError:
+    word = line.first_word
     what = f"'{line.text[:60]}' is neither a keyword nor the name of a file that exists"
-    if "\t" in line.text:
-        raise line.error(what, "it holds a tab: only blanks separate words")
-    raise line.error(what, _suggestion(word, KEYWORDS))
-
-
-def _suggestion(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), known, 1, 0.5)
-    return f"did you mean '{near[0]}'?" if near else ""
-
-
-def match_keyword(word: str, known: list[str]) -> str | None:
-    """The first keyword that a word stands for: at least 80 % of the characters of the longer one match in order."""
-    for keyword in known:
-        if 100 * _matching(word.lower(), keyword.lower()) >= 80 * max(len(word), len(keyword)):
-            return keyword
-    return None
-
-
-def _matching(first: str, second: str) -> int:
-    """Number of characters that match while both words are read in step, the longer rest being skipped first."""
-    i = j = count = skipped = 0
-    while i < len(first) and j < len(second):
-        if first[i] == second[j]:
-            i, j, count = i + 1, j + 1, count + 1
-            continue
-        rest, other = len(first) - i, len(second) - j
-        if rest == other:
-            i, skipped = i + skipped, 1 - skipped
-            j += skipped
-        elif rest > other:
-            i, skipped = i + 1, 0
-        else:
-            j, skipped = j + 1, 1
-    return count
+    hint = suggestion(word, list(KEYWORDS))
+    if not hint and ("." in word or "/" in word):
+        hint = f"files are looked for beside {line.path.name} and in the current folder"
+    return line.error(what, hint)

@@ -30,13 +30,19 @@ def command(
         Path, typer.Option("--output", "-o", help="Folder of millepede.res, .end, .log, .json.")
     ] = Path(),
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    threads: Annotated[int, typer.Option("--threads", "-t", min=1, help="Threads; the numbers do not change.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", "-t", min=1, help="Threads, else as the steering file says, else 1. The numbers do not change."
+        ),
+    ] = None,
 ) -> None:
     """Solve a Millepede steering file.
 
     Exits with 0 if pede's verdict is 0 (fine) or 1 (chi2 or rejects out of the ordinary), with 1 if it is 2
-    (insufficient data) or 3 (bad matrix); then the result files are written too. If there is no result, exits with
-    3 for a mistake in a steering file, 4 for a missing file, and 1 for damaged data or a fit without solution.
+    (insufficient data), 3 (bad matrix) or 4 (damaged files that were read in part); then the result files are written
+    too. If there is no result, exits with 3 for a mistake in a steering file, 4 for a missing file, and 1 for damaged
+    data or a fit without solution.
     """
     import os
 
@@ -83,8 +89,11 @@ def _show(result: FitResult, output: Path) -> None:
     if len(rows) > _ROWS:
         typer.echo(f"… and {len(rows) - _ROWS} more in {output / 'millepede.res'}")
     typer.echo("")
-    typer.echo(f"{result.records} records, {result.fitted} parameters fitted in {result.loops} loops")
-    typer.echo(f"chi2/ndf {result.chi2_per_ndf:.4g}, {sum(result.rejects.values())} records rejected")
+    if result.checked:
+        typer.echo(f"{result.records} records, {len(result.variable)} variable parameters; only the input was checked")
+    else:
+        typer.echo(f"{result.records} records, {result.fitted} parameters fitted in {result.loops} loops")
+        typer.echo(f"chi2/ndf {result.chi2_per_ndf:.4g}, {sum(result.rejects.values())} records rejected")
     for warning in result.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{result.verdict}: {result.message}")
