@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
+from fiducial.alignment.constraints import Constraints
 from fiducial.alignment.result import FitError
 from fiducial.alignment.settings import Settings
-from fiducial.alignment.solution import Constraints
 from fiducial.alignment.steering import Combination
 
-__all__ = ["Parameters", "groups", "in_force", "redundant", "row"]
+__all__ = ["Parameters", "groups", "in_force", "redundant", "terms"]
 
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -38,13 +39,20 @@ class Parameters:
     variable: Longs
 
 
-def row(labels: Longs, combination: Combination, counts: Longs | None = None) -> Doubles:
-    """Factors of a combination over all parameters; `counts` are what they are multiplied with if it is weighted."""
-    factors = np.zeros(len(labels))
-    if combination.terms:
-        terms = np.array(combination.terms)
-        np.add.at(factors, np.searchsorted(labels, terms[:, 0].astype(np.int64)), terms[:, 1])
-    return factors * counts if combination.weighted and counts is not None else factors
+def terms(labels: Longs, combination: Combination, counts: Longs | None = None) -> tuple[Longs, Doubles]:
+    """Positions of the parameters of a combination, each once and ascending, and their factors, less zeros.
+
+    Args:
+        labels: all labels, ascending.
+        combination: of them.
+        counts: what factors are multiplied with if the combination is weighted.
+    """
+    pairs = np.array(combination.terms, np.float64).reshape(-1, 2)
+    positions, of_term = np.unique(np.searchsorted(labels, pairs[:, 0].astype(np.int64)), return_inverse=True)
+    factors = np.bincount(of_term, pairs[:, 1], len(positions))
+    if combination.weighted and counts is not None:
+        factors = factors * counts[positions]
+    return positions[factors != 0], factors[factors != 0]
 
 
 def groups(constraints: list[Combination]) -> list[tuple[set[int], list[int]]]:
@@ -80,25 +88,32 @@ def in_force(
     Raises:
         FitError: a constraint is empty, or with elimination depends on others.
     """
-    rows = [row(parameters.labels, constraint, parameters.counts) for constraint in constraints]
-    used = [k for k in range(len(rows)) if rows[k][parameters.variable].any()]
-    for k in sorted(set(range(len(rows))) - set(used)):
+    everything = _matrix(constraints, parameters)
+    acting = np.diff(everything.columns.indptr) > 0
+    for k in np.flatnonzero(~acting):
         _take_empty(constraints[k], settings, warnings)
-    found = _matrix(used, rows, constraints, parameters)
+    used = np.flatnonzero(acting)
+    found = _some(everything, used)
     dependent = found.dependent()
     for j in dependent:
         _take_dependent(constraints[used[j]], found, j, parameters, settings, warnings)
     if dependent:
-        found = _matrix([k for j, k in enumerate(used) if j not in dependent], rows, constraints, parameters)
-    return found, len(rows) - len(used), len(dependent)
+        found = _some(everything, np.delete(used, dependent))
+    return found, len(constraints) - len(used), len(dependent)
 
 
-def _matrix(
-    used: list[int], rows: list[Doubles], constraints: list[Combination], parameters: Parameters
-) -> Constraints:
-    factors = np.array([rows[k] for k in used]).reshape(len(used), len(parameters.labels))
-    values = np.array([constraints[k].value for k in used], np.float64)
-    return Constraints(factors, values, parameters.variable)
+def _matrix(constraints: list[Combination], parameters: Parameters) -> Constraints:
+    rows = [terms(parameters.labels, constraint, parameters.counts) for constraint in constraints]
+    start = np.cumsum([0, *(len(positions) for positions, _ in rows)])
+    columns = np.concatenate([np.zeros(0, np.int64), *(positions for positions, _ in rows)])
+    factors = np.concatenate([np.zeros(0), *(factors for _, factors in rows)])
+    shape = (len(rows), len(parameters.labels))
+    values = np.array([constraint.value for constraint in constraints], np.float64)
+    return Constraints(csr_array((factors, columns, start), shape=shape), values, parameters.variable)
+
+
+def _some(constraints: Constraints, rows: Longs) -> Constraints:
+    return Constraints(csr_array(constraints.factors[rows]), constraints.value[rows], constraints.variable)
 
 
 def _take_empty(constraint: Combination, settings: Settings, warnings: list[str]) -> None:
@@ -126,7 +141,7 @@ def _take_dependent(
 def _contradicts(found: Constraints, position: int, parameters: Parameters) -> bool:
     """Whether a dependent constraint wants another value than those before it give."""
     missing = found.discrepancy(parameters.start)
-    columns = found.columns
+    columns = found.columns[: position + 1].toarray()
     weights = np.linalg.lstsq(columns[:position].T, columns[position], rcond=None)[0]
     scale = np.abs(missing[position]) + np.abs(weights) @ np.abs(missing[:position])
     return bool(np.abs(missing[position] - weights @ missing[:position]) > _SAME_VALUE * max(scale, 1e-300))

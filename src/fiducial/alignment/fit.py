@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from fiducial.alignment.checkinput import check_input
 from fiducial.alignment.linesearch import LineSearch, Outcome
 from fiducial.alignment.loops import Data, Workers
+from fiducial.alignment.matrices import FullMatrix, SparseMatrix
+from fiducial.alignment.methods import is_approached, new_matrix, solve_with
 from fiducial.alignment.parametergroups import dependent_groups, parameter_groups
 from fiducial.alignment.problem import Problem, name_labels
 from fiducial.alignment.quality import Findings
@@ -32,7 +34,6 @@ from fiducial.alignment.result import (
     write_failure,
 )
 from fiducial.alignment.settings import Settings
-from fiducial.alignment.solution import Solution
 from fiducial.alignment.steering import Steering, read_steering
 from fiducial.alignment.weakmodes import WeakMode, weak_modes
 
@@ -110,6 +111,7 @@ class _Fit:
         self.steering = steering
         self.settings = settings
         self.progress = progress
+        self.workers = workers
         self.data = Data(steering.files, workers, settings.reading)
         self.warnings = list(steering.warnings)
         self.seconds: dict[str, float] = {}
@@ -130,6 +132,7 @@ class _Fit:
             self.data.count()
             self._warn_of_input()
             self.problem = Problem.of(self.steering, self.settings, self.data, self.warnings)
+            self._warn_of_method()
             self.data.prepare(self.problem.labels, self.problem.positions)
         self.parameter = self.problem.start.copy()
         if self.settings.check:
@@ -147,14 +150,18 @@ class _Fit:
         return result
 
     def _warn_of_input(self) -> None:
-        method, without = self.steering.method, self.data.records_without_fit
-        if method.name != "inversion" and not self.settings.solver.iterative:
-            self.warnings.append(f"{method.where}: method {method.name} is solved like inversion, with the same values")
+        without = self.data.records_without_fit
         if self.settings.condition:
             self.warnings.append("maxlocalcond: local fits have no condition of a band here, so nothing is cut on it")
         self.warnings += [f"{why}: read up to there" for why in self.data.damaged.values()]
         if without:
             self.warnings.append(f"{without} of {self.data.records} records have no local parameter and are left out")
+
+    def _warn_of_method(self) -> None:
+        method = self.steering.method
+        if method.name != "inversion" and not is_approached(self.settings.solver, len(self.problem.variable)):
+            where = method.where or str(self.steering.path)
+            self.warnings.append(f"{where}: method {method.name} is solved like inversion, with the same values")
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -178,7 +185,8 @@ class _Fit:
         self._tighten_cut()
         with self._timed("loops with matrix" if matrix else "loops"):
             cuts = self.settings.cuts(self.cut, first_loop=self.loops == 0)
-            self.sums = self.data.loop(self.parameter, cuts, matrix=matrix)
+            empty = new_matrix(self.settings.solver, len(self.problem.variable), self.workers) if matrix else None
+            self.sums = self.data.loop(self.parameter, cuts, empty)
         self.loops += 1
         self.findings.look(self.sums, self.loops)
         if self.sums.matrix is not None:
@@ -187,11 +195,14 @@ class _Fit:
         self._note(matrix=matrix)
         if self.sums.matrix is not None:
             with self._timed("solution"):
-                self.solution = Solution(self.sums.matrix, self.problem.constraints)
-            self.sums.matrix = None  # the solution has its own copy
+                labels = self.problem.labels[self.problem.variable]
+                self.solution = solve_with(
+                    self.sums.matrix, self.problem.constraints, self.settings.solver, labels, self.workers
+                )
+            self.sums.matrix = None  # the solution has its own copy, or has overwritten it
             self._check_rank()
 
-    def _check_groups(self, matrix: NDArray[np.float64]) -> None:
+    def _check_groups(self, matrix: FullMatrix | SparseMatrix) -> None:
         labels = self.problem.labels[self.problem.variable]
         for group in dependent_groups(matrix, self.groups):
             self.group_defect = True
@@ -305,7 +316,7 @@ class _Fit:
         problem, sums = self.problem, self.sums
         with self._timed("errors"):
             covariance = self.solution.covariance()
-        variances = np.diag(covariance)
+            variances = self.solution.variances() if covariance is None else np.diag(covariance)
         # With constraints a variance may be smaller than alone, and there is no global correlation then.
         with np.errstate(divide="ignore", invalid="ignore"):
             correlations = np.sqrt(1.0 - 1.0 / (variances * self.solution.diagonal()))

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from fiducial.alignment import decoding, details, kernels, records
 from fiducial.alignment.kernels import AT_ONCE, KEPT, NO_MATRIX
 from fiducial.alignment.labels import DIRECT, LabelCounter, LabelTable
+from fiducial.alignment.matrices import FullMatrix, SparseMatrix
 from fiducial.alignment.mille import BLOCK_WORDS, MilleBlock, MilleFile, RawBlock
 from fiducial.alignment.reading import Reading
 
@@ -66,6 +68,13 @@ class Workers:
         while ahead:
             yield ahead.popleft().result()
 
+    def each(self, function: Callable[[int], Any], numbers: Iterable[int]) -> None:
+        """Call a function with each of some numbers, and wait."""
+        if self._pool is None:
+            deque(map(function, numbers), maxlen=0)
+        else:
+            deque(self._pool.map(function, numbers), maxlen=0)
+
     def share(self, function: Callable[[int, int], None]) -> None:
         """Call ``function(part, parts)`` once for each thread, and wait."""
         if self._pool is None:
@@ -101,7 +110,7 @@ class Sums:
     Args:
         chi2: F, twice the negative logarithm of the likelihood.
         gradient: (V,) minus half of the gradient of F.
-        matrix: (V, V) half of the second derivatives, lower triangle; None if not wanted.
+        matrix: half of the second derivatives; None if not wanted.
         ndf: degrees of freedom of all local fits that could be done.
         weighted_ndf: the same, times the weight of the file.
         rejected: (4,) records rejected for rank, no degree of freedom, huge and large chi2.
@@ -110,7 +119,7 @@ class Sums:
 
     gradient: Doubles
     accepted: Longs
-    matrix: Doubles | None = None
+    matrix: FullMatrix | SparseMatrix | None = None
     chi2: float = 0.0
     ndf: int = 0
     weighted_ndf: float = 0.0
@@ -244,21 +253,21 @@ class Data:
         self._slot_of = np.full(len(self._value_of), self._variables, np.uint32)
         self._slot_of[self._place] = np.where(variable >= 0, variable, self._variables)
 
-    def loop(self, parameter: Doubles, cuts: Cuts, *, matrix: bool) -> Sums:
+    def loop(self, parameter: Doubles, cuts: Cuts, matrix: FullMatrix | SparseMatrix | None = None) -> Sums:
         """Fit all records with the present parameters.
 
         Args:
             parameter: (all labels,) present values.
             cuts: what records must fulfil.
-            matrix: whether to sum the matrix too.
+            matrix: to sum the matrix in, if it is wanted.
         """
         sums = Sums(np.zeros(self._variables), self._label_counts[self._is_variable])
-        sums.matrix = np.zeros((self._variables, self._variables)) if matrix else None
+        sums.matrix = matrix
         self._value_of[self._place] = parameter
-        mode = self._mode(matrix=matrix)
+        mode = self._mode(matrix)
 
         def fit(block: RawBlock) -> _Fitted:
-            return self._fit(block, cuts, mode, sums.matrix)
+            return self._fit(block, cuts, mode, matrix.elements if isinstance(matrix, FullMatrix) else _NOTHING)
 
         with contextlib.closing(self._workers.in_order(fit, self._blocks(), alone=mode == AT_ONCE)) as parts:
             for part in parts:
@@ -290,21 +299,23 @@ class Data:
             integers = records.replace_labels(integers, integer_start, numbers, number_start, pairs, position)
         return integers.view(np.uint32), integer_start, numbers, number_start, pairs
 
-    def _mode(self, *, matrix: bool) -> int:
+    def _mode(self, matrix: FullMatrix | SparseMatrix | None) -> int:
         """How matrix elements are summed: the order, and so the result, is the same."""
-        if not matrix:
+        if matrix is None:
             return NO_MATRIX
         widest = min(int(self._sizes[2]), self._variables)
         records_at_once = BLOCK_WORDS // (2 * int(self._sizes[2]) + 1) + 1
         large = 4 * widest * widest * records_at_once > _KEPT_TRIANGLES
-        return AT_ONCE if large or self._workers.threads == 1 else KEPT
+        alone = large or self._workers.threads == 1
+        return AT_ONCE if alone and isinstance(matrix, FullMatrix) else KEPT
 
-    def _fit(self, block: RawBlock, cuts: Cuts, mode: int, matrix: Doubles | None) -> _Fitted:
+    def _fit(self, block: RawBlock, cuts: Cuts, mode: int, matrix: Doubles) -> _Fitted:
         sums = Sums(np.zeros(self._variables + 1), np.zeros(0, np.int64))
         lost = np.zeros(self._variables + 1, np.int64)
         sums.chi2, sums.ndf, counts, columns, triangles = kernels.fit_block(
             *self._arrays(block), self._sizes, self._value_of, self._scales, self._slot_of, cuts.as_array(),
-            cuts.iterations, block.source.weight, mode, _NOTHING if matrix is None else matrix, sums.gradient, lost, sums.rejected,
+            cuts.iterations, block.source.weight, mode, matrix,
+            sums.gradient, lost, sums.rejected,
         )  # fmt: skip
         return _Fitted(sums, lost, counts, columns, triangles, block.source.weight)
 
@@ -316,13 +327,8 @@ class Data:
         sums.accepted -= part.lost[:-1]
         sums.rejected += part.sums.rejected
         matrix = sums.matrix
-        if matrix is None or not len(part.counts):
-            return
-
-        def add_rows(share: int, shares: int) -> None:
-            kernels.add_rows(part.counts, part.columns, part.triangles, matrix, share, shares)
-
-        self._workers.share(add_rows)
+        if matrix is not None and len(part.counts):
+            self._workers.share(partial(matrix.add, part.counts, part.columns, part.triangles))
 
 
 def _survey(block: RawBlock) -> _Counted:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fiducial.alignment.appearance import Appearance
 from fiducial.alignment.loops import Data
+from fiducial.alignment.matrices import FullMatrix, SparseMatrix
 from fiducial.alignment.problem import Problem
 
 __all__ = ["dependent_groups", "parameter_groups"]
@@ -30,11 +31,9 @@ def parameter_groups(problem: Problem, data: Data) -> list[Longs]:
     return np.split(np.arange(len(group)), np.flatnonzero(np.diff(group)) + 1)
 
 
-def dependent_groups(matrix: Doubles, groups: list[Longs]) -> list[Longs]:
-    """Groups of up to 1000 parameters whose block of the matrix, of which the lower triangle is read, is singular."""
-    return [
-        group for group in groups if 1 < len(group) <= _LARGEST_GROUP and _is_singular(matrix[np.ix_(group, group)])
-    ]
+def dependent_groups(matrix: FullMatrix | SparseMatrix, groups: list[Longs]) -> list[Longs]:
+    """Groups of up to 1000 parameters whose block of the matrix is singular."""
+    return [group for group in groups if 1 < len(group) <= _LARGEST_GROUP and _is_singular(matrix.block(group))]
 
 
 def _is_singular(block: Doubles) -> bool:

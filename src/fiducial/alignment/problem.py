@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.combinations import Parameters, in_force, redundant, row
+from fiducial.alignment.combinations import Parameters, in_force, redundant, terms
+from fiducial.alignment.constraints import Constraints
 from fiducial.alignment.loops import Data, Sums
 from fiducial.alignment.reading import recount
 from fiducial.alignment.result import FitError
 from fiducial.alignment.settings import Settings
-from fiducial.alignment.solution import Constraints
 from fiducial.alignment.steering import Combination, Parameter, Steering
 
 __all__ = ["BY_ENTRIES", "BY_PRESIGMA", "BY_RECOUNT", "REDUNDANT", "VARIABLE", "Problem", "name_labels"]
@@ -105,7 +105,7 @@ class Problem:
     def add_terms(self, sums: Sums, parameter: Doubles) -> None:
         """Add presigmas and measurements to the sums over records."""
         if sums.matrix is not None:
-            sums.matrix[np.diag_indices(len(self.variable))] += self.weights
+            sums.matrix.add_diagonal(self.weights)
         if self.regularised:
             values = parameter[self.variable]
             sums.gradient -= values * self.weights
@@ -117,17 +117,17 @@ class Problem:
         if measurement.sigma <= 0:
             return
         weight = 1.0 / measurement.sigma**2
-        factors = row(self.labels, measurement)
-        distance = float(factors @ parameter) - measurement.value
-        factors = factors[self.variable]
-        sums.accepted[factors != 0] += 1
+        positions, factors = terms(self.labels, measurement)
+        distance = float(factors @ parameter[positions]) - measurement.value
+        slots = self.positions[positions]
+        used, factors = slots[slots >= 0], factors[slots >= 0]
+        sums.accepted[used] += 1
         sums.chi2 += weight * distance**2
         sums.ndf += 1
         sums.weighted_ndf += 1
-        sums.gradient -= weight * distance * factors
+        sums.gradient[used] -= weight * distance * factors
         if sums.matrix is not None:
-            used = np.flatnonzero(factors)
-            sums.matrix[np.ix_(used, used)] += weight * np.outer(factors[used], factors[used])
+            sums.matrix.add_elements(used, weight * np.outer(factors, factors))
 
 
 def name_labels(labels: Longs, most: int = 20) -> str:

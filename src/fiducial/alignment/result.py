@@ -105,7 +105,7 @@ class FitResult:
         accepted: of these, in records accepted in the last loop; 0 for fixed parameters.
         correlations: global correlations; NaN where there is none.
         variable: positions of the variable parameters.
-        covariance: (V, V) of the variable parameters.
+        covariance: (V, V) of the variable parameters; None if it would be too large, or the method gives none.
         iterations: the iteration table.
         warnings: everything a user should know, with labels.
         seconds: wall time by phase.
@@ -132,7 +132,7 @@ class FitResult:
     accepted: NDArray[np.int64]
     correlations: Doubles
     variable: NDArray[np.int64]
-    covariance: Doubles
+    covariance: Doubles | None
     iterations: list[Iteration] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -11,7 +11,6 @@ import numpy as np
 from fiducial.alignment.loops import Cuts
 from fiducial.alignment.reading import Reading
 from fiducial.alignment.steering import Option, Steering
-from fiducial.core.errors import SteeringError
 
 __all__ = ["Search", "Settings", "Solver"]
 
@@ -175,7 +174,6 @@ class Settings:
             if option.keyword in _MEANINGS:
                 given |= _MEANINGS[option.keyword](option, given)
         method = steering.method
-        _check_method(steering)
         given |= {"iterations": method.iterations, "limit": method.limit, "column": _column(given)}
         given["matrix_iterations"] = min(given.get("matrix_iterations", 0), method.iterations)
         given["search"] = Search.of(given.get("linesearch", 2), method.name)
@@ -341,12 +339,3 @@ def _column(given: dict[str, Any]) -> str:
     if counts:
         return "counts" if counts > 1 else "accepted"
     return "correlations" if given.get("globalcorr") else ""
-
-
-def _check_method(steering: Steering) -> None:
-    method = steering.method
-    if method.name not in ITERATIVE:
-        return
-    where = method.where or str(steering.path)
-    given = f"method {method.name}" if method.where else f"no method is given, and the default {method.name}"
-    raise SteeringError(f"{where}: {given} is not supported yet", hint="use `method inversion 3 0.001`")

@@ -170,13 +170,6 @@ def test_empty_constraints_may_be_skipped(tmp_path: Path) -> None:
     assert result.verdict == 1  # what is left out is a warning to pede, too
 
 
-@pytest.mark.parametrize("method", ["method sparseMINRES 3 0.01\n", "method fullMINRES-QLP 3 0.01\n"])
-def test_methods_to_come_are_refused(method: str, tmp_path: Path) -> None:
-    write_tracks(tmp_path / "tracks.bin")
-    with pytest.raises(SteeringError, match=r"steer\.txt:3: method .* is not supported yet"):
-        fit_tracks(tmp_path, method)
-
-
 @pytest.mark.parametrize("method", ["diagonalization", "decomposition", "fullLAPACK"])
 def test_other_exact_methods_give_the_same_and_say_so(method: str, tmp_path: Path) -> None:
     write_tracks(tmp_path / "tracks.bin")

@@ -1,0 +1,125 @@
+"""Three ways to the solution of the same system, and two matrices to sum it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from fiducial.alignment import minres, tiles
+from fiducial.alignment.constraints import Constraints
+from fiducial.alignment.loops import Workers
+from fiducial.alignment.matrices import FullMatrix, SparseMatrix
+from fiducial.alignment.minres import IterativeSolution
+from fiducial.alignment.solution import ExactSolution, Solution
+from fiducial.alignment.tiles import TiledSolution
+from fiducial.core.errors import DataError
+
+Doubles = NDArray[np.float64]
+SIZE = 130
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "TILE", 32)
+
+
+def system(*, gauge: int = 0, decades: float = 3, seed: int = 1) -> tuple[Doubles, Constraints]:
+    """A matrix of very different diagonal elements, singular in as many directions as the constraints fix."""
+    random = np.random.default_rng(seed)
+    design = (
+        random.normal(size=(400, SIZE))
+        * (random.random((400, SIZE)) < 0.2)
+        * 10 ** random.uniform(-decades, decades, SIZE)
+    )
+    factors = random.normal(size=(gauge, SIZE)) * (random.random((gauge, SIZE)) < 0.3)
+    if gauge:  # the data do not see what the constraints fix
+        design -= design @ factors.T @ np.linalg.solve(factors @ factors.T, factors)
+    values = random.normal(size=gauge)
+    return design.T @ design, Constraints(csr_array(factors), values, np.arange(SIZE))
+
+
+def lower(matrix: Doubles) -> csr_array:
+    return csr_array(np.tril(matrix))
+
+
+def tiled(threads: int) -> Callable[[Doubles, Constraints], Solution]:
+    return lambda matrix, constraints: TiledSolution(matrix.copy(), constraints, Workers(threads).each)
+
+
+WAYS: dict[str, Callable[[Doubles, Constraints], Solution]] = {
+    "tiles": tiled(1),
+    "tiles, 3 threads": tiled(3),
+    "minres": lambda matrix, constraints: IterativeSolution(lower(matrix), constraints, 1e-12, range(SIZE)),
+}
+
+
+@pytest.mark.parametrize("gauge", [0, 7])
+@pytest.mark.parametrize("way", WAYS)
+def test_all_ways_lead_to_the_same(way: str, gauge: int) -> None:
+    # MINRES needs many steps where constraints tie parameters of very different sizes.
+    matrix, constraints = system(gauge=gauge, decades=1 if way == "minres" else 3)
+    gradient = matrix @ np.random.default_rng(2).normal(size=SIZE)
+    expected, found = ExactSolution(matrix, constraints), WAYS[way](matrix, constraints)
+    errors = np.sqrt(expected.variances())
+    step = found.step(gradient, constraints.value)
+    assert (
+        np.abs((step - expected.step(gradient, constraints.value)) / errors).max() < 1e-6 * np.abs(step / errors).max()
+    )
+    assert np.allclose(constraints.factors @ step, constraints.value)
+    assert np.allclose(np.sqrt(found.variances()), errors, rtol=1e-5)
+    assert np.allclose(found.diagonal(), np.diag(matrix))
+    assert found.rank_defect == expected.rank_defect == 0
+
+
+def test_threads_do_not_change_a_bit_of_a_large_solution() -> None:
+    matrix, constraints = system(gauge=3)
+    one, three = (tiled(threads)(matrix, constraints) for threads in (1, 3))
+    gradient = np.arange(SIZE) + 1.0
+    assert np.array_equal(one.step(gradient, constraints.value), three.step(gradient, constraints.value))
+    assert np.array_equal(one.variances(), three.variances())
+
+
+@pytest.mark.parametrize("make", [ExactSolution, tiled(2)], ids=["turned", "tiles"])
+def test_what_is_not_determined_is_named(make: Callable[[Doubles, Constraints], Solution]) -> None:
+    matrix, constraints = system()
+    design = np.linalg.cholesky(matrix).T
+    design[:, 70] = design[:, 5] * 3 - design[:, 40] * 2
+    solution = make(design.T @ design, constraints)
+    assert solution.rank_defect == 1
+    (direction,) = solution.undetermined()
+    assert set(direction.tolist()) <= {5, 40, 70}
+    step = solution.step(design.T @ design @ np.ones(SIZE), np.zeros(0))
+    assert np.allclose(design @ step, design @ np.ones(SIZE), rtol=1e-6, atol=1e-6 * np.abs(design).max())
+    assert np.count_nonzero(solution.variances() == 0) == 1
+
+
+def test_minres_says_when_it_does_not_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minres, "_MOST_STEPS", 0.05)
+    matrix, constraints = system()
+    solution = IterativeSolution(lower(matrix), constraints, 1e-12)
+    with pytest.raises(DataError, match="MINRES did not come to a tolerance of 1e-12 in 6 steps: it is at"):
+        solution.step(np.ones(SIZE), np.zeros(0))
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_sparse_matrix_holds_what_a_full_one_does(parts: int) -> None:
+    random = np.random.default_rng(3)
+    size = 500
+    sparse, full = SparseMatrix(size, parts), FullMatrix(size)
+    for _ in range(200):
+        counts = random.integers(1, 30, 3)
+        columns = np.concatenate([random.permutation(size)[:count] for count in counts]).astype(np.uint32)
+        triangles = random.normal(size=int((counts * (counts + 1) // 2).sum()))
+        for part in range(parts):
+            sparse.add(counts, columns, triangles, part, parts)
+            full.add(counts, columns, triangles, part, parts)
+    few = np.sort(random.permutation(size)[:9])
+    for matrix in (sparse, full):
+        matrix.add_diagonal(np.arange(size) % 3.0)
+        matrix.add_elements(few, np.outer(few, few) * 1.0)
+    assert np.array_equal(sparse.full(), np.tril(full.elements))
+    assert np.array_equal(sparse.block(few), np.tril(full.block(few)))
