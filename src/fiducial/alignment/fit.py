@@ -21,6 +21,7 @@ from fiducial.alignment.linesearch import LineSearch, Outcome
 from fiducial.alignment.loops import Data, Workers
 from fiducial.alignment.matrices import FullMatrix, SparseMatrix
 from fiducial.alignment.methods import is_approached, new_matrix, solve_with
+from fiducial.alignment.minres import IterativeSolution
 from fiducial.alignment.parametergroups import dependent_groups, parameter_groups
 from fiducial.alignment.problem import Problem, name_labels
 from fiducial.alignment.quality import Findings
@@ -242,6 +243,8 @@ class _Fit:
             self.warnings.append(f"rank defect of {missing}: only one step was made, without a new F; see `force`")
 
     def _weak_modes(self) -> list[WeakMode]:
+        if isinstance(self.solution, IterativeSolution):
+            return []  # each step of the search would cost a solution
         at_rest = np.zeros(self.problem.constraints.count)
         return weak_modes(lambda gradient: self.solution.step(gradient, at_rest), self.solution.diagonal())
 

@@ -73,10 +73,15 @@ class TiledSolution:
         columns = csr_array(self._constraints.columns.multiply(self._scale))
         lengths = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=1)).ravel())
         columns = csr_array(columns.multiply(1.0 / lengths[:, None]))
-        for k in range(len(lengths)):
-            part = slice(columns.indptr[k], columns.indptr[k + 1])
-            used, factors = columns.indices[part], columns.data[part]
-            self._factor[np.ix_(used, used)] += np.outer(factors, factors)
+        full = columns.toarray()
+
+        def add(start: int) -> None:
+            rows = self._rows(start)
+            acting = np.flatnonzero(full[:, rows].any(axis=1))
+            if len(acting):
+                self._factor[rows, : rows.stop] += full[acting, rows].T @ full[acting, : rows.stop]
+
+        self._each(add, range(0, len(self._factor), TILE))
         return columns, lengths
 
     def _factorise_column(self, start: int) -> None:

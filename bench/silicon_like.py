@@ -1,0 +1,64 @@
+"""Mille files of a large tracker: layers of modules, straight tracks, one shift a module.
+
+``python bench/silicon_like.py PARAMETERS TRACKS FILE.bin`` also writes a steering file beside it. With as many tracks as
+parameters each module has some twenty hits.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fiducial.alignment.mille import write_records
+
+LAYERS, LENGTH, RESOLUTION = 20, 1000.0, 0.02
+BLOCK = 50_000
+
+
+def write(path: Path, parameters: int, tracks: int, seed: int = 1) -> None:
+    """Write records of tracks through layers that are ten times as wide as deep."""
+    random = np.random.default_rng(seed)
+    modules = parameters // LAYERS
+    shifts = random.normal(0, 0.1, (LAYERS, modules))
+    z = np.linspace(0, LENGTH, LAYERS)
+    part = path.with_suffix(".part")
+    with path.open("wb") as stream:
+        for start in range(0, tracks, BLOCK):
+            n = min(BLOCK, tracks - start)
+            x = random.uniform(0, 1, (n, 1)) + random.normal(0, 0.1, (n, 1)) * z / LENGTH
+            module = np.floor((x % 1.0) * modules).astype(np.int64)
+            layer = np.broadcast_to(np.arange(LAYERS), module.shape)
+            residual = shifts[layer, module] + random.normal(0, RESOLUTION, module.shape)
+            hits = module.size
+            write_records(
+                part, np.full(n, LAYERS), residual.ravel(), np.full(hits, RESOLUTION),
+                np.full(hits, 2), np.tile([1, 2], hits), np.stack([np.ones(hits), np.tile(z / LENGTH, n) - 0.5], 1).ravel(),
+                np.ones(hits, np.int64), (layer * modules + module + 1).ravel(), np.ones(hits),
+            )  # fmt: skip
+            stream.write(part.read_bytes())
+    part.unlink()
+
+
+def write_steering(path: Path, data: Path, parameters: int, method: str) -> None:
+    """Hold the mean and the slope of all shifts, which no track sees."""
+    modules = parameters // LAYERS
+    lines = ["Cfiles", data.name, f"method {method}", "entries 5 1"]
+    for power in (0, 1):
+        lines.append("Constraint 0.0")
+        lines += [f"{layer * modules + m + 1} {(layer / (LAYERS - 1) - 0.5) ** power:.9g}"
+                  for layer in range(LAYERS) for m in range(modules)]  # fmt: skip
+    path.write_text("\n".join([*lines, "end"]) + "\n")
+
+
+def main() -> None:
+    parameters, tracks, path = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    write(path, parameters, tracks)
+    for method, suffix in (("inversion 3 0.001", ".txt"), ("sparseMINRES 3 0.01", ".minres.txt")):
+        write_steering(path.with_suffix(suffix), path, parameters, method)
+    print(f"{tracks} tracks, {parameters} parameters, {path.stat().st_size / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
