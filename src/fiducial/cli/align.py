@@ -136,7 +136,7 @@ def align(
         tell_plan(plan.prepared, json_)
         return
     show = not (quiet or json_)
-    outcome = _execute(plan, single, config, show=show, workers=workers, memory=memory, update=continue_)
+    outcome = _execute(plan, single, show=show, workers=workers, memory=memory, update=continue_)
     _tell(plan, single, outcome, json_)
 
 
@@ -239,13 +239,13 @@ def _check(plan: Plan, single: Once | None) -> None:
 def _execute(
     plan: Plan,
     single: Once | None,
-    config: Path | None,
     *,
     show: bool,
     workers: int | None,
     memory: str | None,
     update: bool,
 ) -> dict[str, Any]:
+    from fiducial.alignment.faser.campaign import differences
     from fiducial.cli.run import execute
     from fiducial.core.errors import ChangedError
 
@@ -254,15 +254,17 @@ def _execute(
         _must_exist(name)
 
     def begun() -> None:
-        _lay_out(plan, single, config)
+        _lay_out(plan, single)
         if show:
             typer.echo(_beginning(plan, single), err=True)
 
     try:
         return execute(plan.prepared, workers=workers, memory=memory, update=update, show=show, begun=begun)
     except ChangedError as error:
+        changed = ", ".join(differences(plan))
+        message = f"{error.message}: {changed}" if changed else error.message
         hint = "the options that it was begun with go on with it; --continue takes up changed ones for what is left"
-        raise ChangedError(error.message, hint=f"{hint}; fiducial campaign archive {name} puts it aside") from None
+        raise ChangedError(message, hint=f"{hint}; fiducial campaign archive {name} puts it aside") from None
 
 
 def _must_exist(name: str) -> None:
@@ -282,7 +284,7 @@ def _must_exist(name: str) -> None:
         raise NotFoundError(f"there is no campaign '{name}' to go on with", hint=hint)
 
 
-def _lay_out(plan: Plan, single: Once | None, config: Path | None) -> None:
+def _lay_out(plan: Plan, single: Once | None) -> None:
     """Put into the campaign's folder what it was made of."""
     from fiducial.alignment.constants import replace_text
     from fiducial.alignment.faser.campaign import FILE
@@ -291,8 +293,8 @@ def _lay_out(plan: Plan, single: Once | None, config: Path | None) -> None:
         plan.script.make()
     if single is None:
         replace_text(plan.prepared.folder / FILE, plan.source.text)
-    if config is not None:
-        replace_text(plan.prepared.folder / _CONFIG.name, config.read_text("utf-8"))
+    if plan.request.config is not None:
+        replace_text(plan.prepared.folder / _CONFIG.name, plan.request.config.read_text("utf-8"))
 
 
 def _beginning(plan: Plan, single: Once | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
 from fiducial.alignment.faser.request import Request, plain
-from fiducial.core.errors import UsageError
+from fiducial.core.errors import ConfigurationError, UsageError
 from fiducial.core.filerange import format_range
 from fiducial.core.tomltext import with_values
 from fiducial.core.variables import nearest
@@ -18,7 +18,7 @@ from fiducial.core.workflow import After, Input, Workflow
 from fiducial.core.workflowfile import WorkflowFile, parse, resolved
 from fiducial.engine.supervisor import Prepared, prepare
 
-__all__ = ["CONSTANTS", "FILE", "Once", "Plan", "plan", "plan_once"]
+__all__ = ["CONSTANTS", "FILE", "Once", "Plan", "differences", "plan", "plan_once"]
 
 #: What the workflow file in a campaign's folder is called.
 FILE = "align.toml"
@@ -27,6 +27,8 @@ CONSTANTS = "inputforalign.txt"
 
 _AGAINST_THE_FLIGHT, _ALONG_IT = "--noForward", "--noBackward"
 _UNTIL = "iteration.until"
+#: Steps of a reconstruction alone.
+_RECONSTRUCTION = ("start", "simulate", "reco")
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,18 @@ def _only_reconstruction(workflow: Workflow) -> Workflow:
     """Without iterations and all that comes after the reconstruction."""
     reco = workflow.steps["reco"]
     after = [After(step="start"), *(edge for edge in reco.after if edge.step != "constants")]
-    constants = Input.model_validate({"from": "start", "output": "constants"})
-    once: dict[str, Any] = {"iterate": False, "after": after, "inputs": {**reco.inputs, "constants": constants}}
-    kept = {name: workflow.steps[name] for name in ("start", "simulate") if name in workflow.steps}
-    steps = {**kept, "reco": reco.model_copy(update=once)}
+    inputs: dict[str, Input] = dict(reco.inputs)
+    inputs["constants"] = Input.model_validate({"from": "start", "output": "constants"})
+    once = {"reco": reco.model_copy(update={"iterate": False, "after": after, "inputs": inputs})}
+    steps = {name: once.get(name, step) for name, step in workflow.steps.items() if name in _RECONSTRUCTION}
     return workflow.model_copy(update={"steps": steps, "iteration": None})
+
+
+def differences(plan: Plan) -> list[str]:
+    """Variables that the folder's workflow file, of an earlier command, has otherwise: ``max_iterations 6 -> 7``."""
+    try:
+        before = parse((plan.prepared.folder / FILE).read_text("utf-8"), Path(FILE)).workflow.variables
+    except (OSError, ValueError, ConfigurationError):
+        return []
+    now = plan.source.workflow.variables
+    return [f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]

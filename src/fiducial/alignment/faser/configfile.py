@@ -67,7 +67,7 @@ class _Table:
         if isinstance(value, dict | list):
             raise self.wrong(key, f"must be one value; here: {json.dumps(value)[:40]}")
         try:
-            return parse(plain(value, key))
+            return parse(plain(value))
         except UsageError as error:
             raise self.wrong(key, error.message, error.hint) from None
 
@@ -164,7 +164,7 @@ def _older(top: _Table) -> Request:
         calypso=paths.path("calypso_install"),
         edits=_limits(top.table("htcondor")),
     )
-    return request.over(Request(notes=_notes(top, _NEEDLESS_OLD)))
+    return request.over(Request(config=top.file, notes=_notes(top, _NEEDLESS_OLD)))
 
 
 def _older_folder(top: _Table) -> str | None:
@@ -247,7 +247,7 @@ def _newer(top: _Table) -> Request:
         reco_words=("--output_level", level) if level else (),
         variables=_folders(data.table("iter")),
     )
-    return request.over(Request(notes=_notes(top, _NEEDLESS_NEW)))
+    return request.over(Request(config=top.file, notes=_notes(top, _NEEDLESS_NEW)))
 
 
 def _as_text(path: Path | None) -> str | None:

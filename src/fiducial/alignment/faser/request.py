@@ -48,6 +48,7 @@ class Request:
         reco_words: for faser_reco_alignment.py, besides the usual ones.
         variables: others of the workflow.
         edits: of the workflow, by dotted place.
+        config: the file that said some of it.
         notes: what a user should know about what became of the words.
     """
 
@@ -67,6 +68,7 @@ class Request:
     reco_words: tuple[str, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
     edits: Mapping[str, Any] = field(default_factory=dict)
+    config: Path | None = None
     notes: tuple[str, ...] = ()
 
     def over(self, other: Request) -> Request:
@@ -204,12 +206,13 @@ def parse_stations(text: str | int) -> int:
     return int(text)
 
 
-def plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str = "") -> Any:
     """A value from outside that shall stand in a workflow as it is, and not be filled in there.
 
     Raises:
         UsageError: it looks like a template.
     """
     if isinstance(value, str | Path) and _TEMPLATE.search(str(value)):
-        raise UsageError(f"{where}: '{value}' holds a template, {{{{ … }}}}, which is not filled in here")
+        place = f"{where}: " if where else ""
+        raise UsageError(f"{place}'{value}' holds a template, {{{{ … }}}}, which is not filled in here")
     return str(value) if isinstance(value, Path) else value
