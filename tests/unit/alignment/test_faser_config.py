@@ -12,53 +12,10 @@ import pytest
 from fiducial.alignment.faser.configfile import is_faser, read_config
 from fiducial.core.errors import ConfigurationError, NotFoundError
 
-OLDER: dict[str, Any] = {
-    "paths": {
-        "calypso_install": "/afs/user/calypso/install",
-        "pede_install": "/afs/user/pede",
-        "env_script": "reco_condor_env.sh",
-        "work_dir": "/afs/user/work",
-        "eos_output_dir": "/eos/user/output",
-    },
-    "htcondor": {
-        "job_flavour": "longlunch",
-        "request_cpus": 1,
-        "max_retries": 3,
-        "requirements": '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")',
-    },
-    "storage": {
-        "use_eos_for_output": True,
-        "keep_intermediate_root_files": True,
-        "cleanup_reco_temp_files": True,
-    },
-    "alignment": {"default_iterations": 10, "polling_interval_seconds": 300},
-}
-
-NEWER: dict[str, Any] = {
-    "raw": {
-        "year": 2022,
-        "run": 8294,
-        "files": "101-151",
-        "iters": 15,
-        "stations": 4,
-        "format": "Y{year}_R{run}_F{files}_ST{stations}_back_local",
-        "verbosity": "warning",
-    },
-    "workflow": {"set0": {"iters": 5, "comment": "IFT", "pede": {"step0": ["IFT", "210"]}}},
-    "dag": {"dir": "/afs/user/dag/{format}", "dag": "alignment.dag", "iter": {"dir": "iter{iter}"}},
-    "data": {
-        "dir": "/eos/user/data/{format}",
-        "config": "config.json",
-        "iter": {"dir": "iter{iter}", "reco": "1reco", "kfalign": "2kfalignment", "millepede": "3millepede"},
-    },
-    "tpl": {"dir": "/afs/user/templates", "inputforalign": "align_test.txt", "recosub": "reco.sub.tpl"},
-    "src": {"dir": "/afs/user/src"},
-    "env": {
-        "calypso": {"asetup": "/afs/user/calypso/asetup.faser", "setup": "/afs/user/calypso/install/setup.sh"},
-        "pede": "/afs/user/pede",
-        "root": "/cvmfs/thisroot.sh",
-    },
-}
+EXAMPLES = Path(__file__).parents[3] / "examples" / "faser"
+OLDER: dict[str, Any] = json.loads((EXAMPLES / "config-older.json").read_text())
+NEWER: dict[str, Any] = json.loads((EXAMPLES / "config.json").read_text())
+HOME = "/afs/cern.ch/user/f/faser"
 
 Write = Callable[[Any], Path]
 
@@ -87,8 +44,8 @@ def test_the_older_generation(write: Write, tmp_path: Path) -> None:
     request = read_config(write(OLDER))
     assert (request.year, request.run, request.files, request.stations) == (None, None, None, None)
     assert request.iterations == 10
-    assert request.folder == "/eos/user/output/{format}"
-    assert request.calypso == Path("/afs/user/calypso/install")
+    assert request.folder == "/eos/user/f/faser/faser-alignment-output/{format}"
+    assert request.calypso == Path(f"{HOME}/calypso/install")
     assert request.environment_script == tmp_path / "reco_condor_env.sh"  # seen from the file's folder
     assert request.edits == {
         "steps.reco.resources": {"cpus": 1, "flavour": "longlunch"},
@@ -116,7 +73,10 @@ def test_the_older_generation_with_limits_of_its_own(write: Write) -> None:
 
 
 def test_the_older_generation_without_eos(write: Write) -> None:
-    assert read_config(write(changed(OLDER, "storage.use_eos_for_output", False))).folder == "/afs/user/work/{format}"
+    assert (
+        read_config(write(changed(OLDER, "storage.use_eos_for_output", False))).folder
+        == f"{HOME}/alignment-work/{{format}}"
+    )
     del (config := changed(OLDER, "paths.work_dir", ""))["paths"]["work_dir"]
     del config["paths"]["eos_output_dir"]
     assert read_config(write(config)).folder is None
@@ -127,10 +87,13 @@ def test_the_newer_generation(write: Write) -> None:
     assert (request.year, request.run, request.files) == (2022, 8294, range(101, 151))
     assert (request.iterations, request.stations, request.first_iteration) == (15, 4, 0)
     assert request.expand(request.name or "") == "Y2022_R008294_F101-151_ST4_back_local"
-    assert request.folder == "/eos/user/data/{format}"
-    assert request.initial_constants == Path("/afs/user/templates/align_test.txt")
-    assert request.source == Path("/afs/user/src")
-    assert request.calypso == (Path("/afs/user/calypso/asetup.faser"), Path("/afs/user/calypso/install/setup.sh"))
+    assert request.folder == "/eos/user/f/faser/alignment/{format}"
+    assert request.initial_constants == Path(f"{HOME}/faser-alignment-script/templates/inputforalign.txt")
+    assert request.source == Path(f"{HOME}/faser-alignment-script")
+    assert request.calypso == (
+        Path(f"{HOME}/calypso/asetup.faser"),
+        Path(f"{HOME}/calypso/install/setup.sh"),
+    )
     assert request.environment_script is None
     assert request.reco_words == ("--output_level", "WARNING")
     assert request.variables == {
