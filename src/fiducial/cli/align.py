@@ -122,6 +122,7 @@ def _execute(
     name = plan.prepared.name
     if update:
         _must_exist(name)
+        _must_be_the_same(plan)
 
     def begun() -> None:
         _lay_out(plan, single)
@@ -131,7 +132,7 @@ def _execute(
     try:
         return execute(plan.prepared, workers=workers, memory=memory, update=update, show=show, begun=begun)
     except ChangedError as error:
-        changed = ", ".join(differences(plan))
+        changed = ", ".join(f"{key} {change}" for key, change in differences(plan).items())
         message = f"{error.message}: {changed}" if changed else error.message
         hint = "the options that it was begun with go on with it; --continue takes up changed ones for what is left"
         raise ChangedError(message, hint=f"{hint}; fiducial campaign archive {name} puts it aside") from None
@@ -152,6 +153,21 @@ def _must_exist(name: str) -> None:
     if row is None or row["name"] != name or row["state"] == "archived":
         hint = "without --continue it begins; where one was begun, its folder's .fiducial/ledger.db knows it"
         raise NotFoundError(f"there is no campaign '{name}' to go on with", hint=hint)
+
+
+def _must_be_the_same(plan: Plan) -> None:
+    """Do not mix the iterations of two alignments in one folder.
+
+    Raises:
+        StateError: what was asked for is another alignment.
+    """
+    from fiducial.alignment.faser.campaign import LASTING, differences
+    from fiducial.core.errors import StateError
+
+    changed = [f"{key} {change}" for key, change in differences(plan).items() if key in LASTING]
+    if changed:
+        hint = "--folder OTHER begins a campaign of that name; fiducial campaign archive NAME puts this one aside"
+        raise StateError(f"campaign '{plan.prepared.name}' is another alignment: {', '.join(changed)}", hint=hint)
 
 
 def _lay_out(plan: Plan, single: Once | None) -> None:

@@ -50,7 +50,7 @@ Continue = Annotated[
 Submit = Annotated[bool, typer.Option("--submit", help="Accepted: jobs run on this machine, at once.")]
 Workers = Annotated[int | None, typer.Option("--workers", "-j", min=1, help="Jobs at a time; default: cores.")]
 Memory = Annotated[str | None, typer.Option(help='Memory that all jobs may use together, e.g. "16 GB".')]
-Folder = Annotated[Path | None, typer.Option(help="Folder for the campaign's files.")]
+Folder = Annotated[Path | None, typer.Option(help="Folder for the campaign's files; its name is the campaign's.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Set a variable of the workflow.")]
 ShowWorkflow = Annotated[bool, typer.Option("--show-workflow", help="Print the workflow file that would run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")]
@@ -110,6 +110,7 @@ def request_of(said: dict[str, Any]) -> Request:
         iterations=None if said["once"] else parsed("iterations", ask.parse_iterations),
         stop_early=False if said["all_iterations"] else None,
         stations=4 if said["fourst"] else 3 if said["threest"] else None,
+        name=None if said["folder"] is None else said["folder"].absolute().name,
         folder=None if said["folder"] is None else str(path("folder")),
         initial_constants=path("constants"),
         source=path("source"),

@@ -77,8 +77,12 @@ def test_other_options_are_told_apart_and_taken_up_on_request(simulated: Path) -
     refused = align(simulated, *SIMULATED, "-i", "7", "--all-iterations", code=5).stderr
     assert "max_iterations 6 -> 7" in refused
     assert "--continue takes up changed ones" in refused
+    other = align(simulated, *SIMULATED, "-i", "7", "--continue", "--fourst", code=5).stderr
+    assert "is another alignment: stations 3 -> 4" in other
     found = json.loads(align(simulated, *SIMULATED, "-i", "7", "--all-iterations", "--continue", "--json").stdout)
     assert found["iterations"] == 7
+    plan = align(simulated, *SIMULATED, "--fourst", "--folder", "four", "--dry-run").stdout
+    assert f"campaign four in {simulated}/four" in plan
 
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(simulated: Path, tmp_path: Path) -> None:

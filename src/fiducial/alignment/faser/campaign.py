@@ -18,7 +18,7 @@ from fiducial.core.workflow import After, Input, Workflow
 from fiducial.core.workflowfile import WorkflowFile, parse, resolved
 from fiducial.engine.supervisor import Prepared, prepare
 
-__all__ = ["CONSTANTS", "FILE", "Once", "Plan", "differences", "plan", "plan_once"]
+__all__ = ["CONSTANTS", "FILE", "LASTING", "Once", "Plan", "differences", "plan", "plan_once"]
 
 #: What the workflow file in a campaign's folder is called.
 FILE = "align.toml"
@@ -27,6 +27,8 @@ CONSTANTS = "inputforalign.txt"
 
 _AGAINST_THE_FLIGHT, _ALONG_IT = "--noForward", "--noBackward"
 _UNTIL = "iteration.until"
+#: Variables without which earlier iterations would be another alignment's.
+LASTING = ("year", "run", "files", "stations", "events", "seed", "initial_constants", "first_iteration")
 #: Steps of a reconstruction alone.
 _RECONSTRUCTION = ("start", "simulate", "reco")
 
@@ -208,11 +210,12 @@ def _only_reconstruction(workflow: Workflow) -> Workflow:
     return workflow.model_copy(update={"steps": steps, "iteration": None})
 
 
-def differences(plan: Plan) -> list[str]:
-    """Variables that the folder's workflow file, of an earlier command, has otherwise: ``max_iterations 6 -> 7``."""
+def differences(plan: Plan) -> dict[str, str]:
+    """What the workflow file that an earlier command left has otherwise: ``max_iterations`` is ``6 -> 7``, for example."""
     try:
         before = parse((plan.prepared.folder / FILE).read_text("utf-8"), Path(FILE)).workflow.variables
     except (OSError, ValueError, ConfigurationError):
-        return []
+        return {}
     now = plan.source.workflow.variables
-    return [f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
+    changed = [name for name in now if name in before and before[name] != now[name]]
+    return {name: f"{before[name]} -> {now[name]}" for name in changed}
