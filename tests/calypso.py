@@ -7,13 +7,10 @@ folder makes the reconstruction of that file fail, with as many characters as it
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-from fiducial.alignment.geometry import FASER
-from fiducial.alignment.raw import raw_path, write_raw
-from fiducial.alignment.simulation import Misalignment, misalign, simulate
 
 RUN = 11705
 
@@ -82,12 +79,10 @@ class Site:
         """What leads ``fiducial align`` here and not to CERN."""
         return ["--source", str(self.source), "--raw", str(self.raw), "--set", f"database={self.database}"]
 
-    def take_data(self, files: range, events: int, *, misaligned: float = 1.0) -> None:
+    def take_data(self, files: str, events: int) -> None:
         """Write simulated raw files."""
-        displaced = misalign(FASER, Misalignment().scaled(misaligned), 1)
-        for file in files:
-            data = simulate(FASER, displaced, run=RUN, file=file, events=events, seed=1)
-            write_raw(raw_path(self.raw, 2023, RUN, file), data)
+        words = [sys.executable, "-m", "fiducial", "alignment", "simulate", str(self.raw), "--run", str(RUN)]
+        subprocess.run([*words, "--files", files, "--events", str(events)], check=True, stdout=subprocess.DEVNULL)
 
 
 def build(folder: Path) -> Site:

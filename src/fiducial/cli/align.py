@@ -178,7 +178,8 @@ def _lay_out(plan: Plan, single: Once | None) -> None:
     if plan.script is not None:
         plan.script.make()
     if single is None:
-        replace_text(plan.prepared.folder / FILE, plan.source.text)
+        text = "# Written by fiducial align, and written anew by each such command: to change it, take a copy.\n"
+        replace_text(plan.prepared.folder / FILE, f"{text}{plan.source.text}")
     if plan.request.config is not None:
         replace_text(plan.prepared.folder / words.CONFIG.name, plan.request.config.read_text("utf-8"))
 
@@ -260,8 +261,9 @@ def _next(plan: Plan, single: Once) -> list[str]:
 
     from fiducial.alignment.faser.campaign import CONSTANTS
 
-    folder, stations = single.folder, plan.source.workflow.variables["stations"]
-    words = ["fiducial", "alignment", "solve", "--ntuples", folder / "2kfalignment"]
-    words += ["--constants", folder / "1reco" / CONSTANTS, "--stations", stations]
-    words += ["--output-dir", folder / "3millepede", "--new-constants", folder / CONSTANTS]
-    return [shlex.join(map(str, words))]
+    folder, variables = single.folder, plan.source.workflow.variables
+    line: list[object] = ["fiducial", "alignment", "solve", "--ntuples", folder / "2kfalignment"]
+    line += ["--constants", folder / "1reco" / CONSTANTS, "--stations", variables["stations"]]
+    line += ["--output-dir", folder / "3millepede", "--new-constants", folder / CONSTANTS]
+    line += variables["solve_options"]
+    return [shlex.join(map(str, line))]

@@ -39,8 +39,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> calypso.Site:
-    site = calypso.build(tmp_path / "site")
-    site.take_data(range(450, 453), 300)
+    site = calypso.build(tmp_path / "a site")
+    site.take_data("450-453", 300)
     return site
 
 
@@ -145,7 +145,7 @@ def test_a_reconstruction_that_fails_stops_everything_and_can_be_mended(site: ca
 
 def test_a_fit_that_is_aborted_gives_no_constants(site: calypso.Site, tmp_path: Path) -> None:
     """Results of an earlier work in the same place are not taken for its own."""
-    site.take_data(range(450, 453), 5)
+    site.take_data("450-453", 5)
     stale = tmp_path / NAME / "iter01" / "3millepede" / "millepede.res"
     stale.parent.mkdir(parents=True)
     stale.write_text(" Parameter\n 111011 9.0 0.05\n")

@@ -211,7 +211,7 @@ def _only_reconstruction(workflow: Workflow) -> Workflow:
 
 
 def differences(plan: Plan) -> dict[str, str]:
-    """What the workflow file that an earlier command left has otherwise: ``max_iterations`` is ``6 -> 7``, for example."""
+    """What the workflow file of an earlier command has otherwise: ``max_iterations`` is ``6 -> 7``, for example."""
     try:
         before = parse((plan.prepared.folder / FILE).read_text("utf-8"), Path(FILE)).workflow.variables
     except (OSError, ValueError, ConfigurationError):
