@@ -133,12 +133,15 @@ def test_options_of_auto_iter(site: calypso.Site, tmp_path: Path) -> None:
 
 def test_a_reconstruction_that_fails_stops_everything_and_can_be_mended(site: calypso.Site, tmp_path: Path) -> None:
     (site.source / "broken-00451").write_text("x" * 99)
+    (site.source / "broken-00452").write_text("s" * 99)
     words = ["-y", "2023", "-r", "11705", "-f", "450-453", "-i", "1", "--calypso-path", str(site.calypso)]
     words += [*site.options(), "--workers", "2"]
     failed = align(tmp_path, *words, code=1)
     assert f"{NAME}/reco/01/00451" in failed.stderr
+    assert f"{NAME}/reco/01/00452" in failed.stderr  # what it says of itself is not what counts
     assert not (tmp_path / NAME / "iter01" / "3millepede").exists()
     (site.source / "broken-00451").unlink()
+    (site.source / "broken-00452").unlink()
     align(tmp_path, *words)
     assert (tmp_path / NAME / "iter01" / "inputforalign.txt").stat().st_size
 
