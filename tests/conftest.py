@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # One thread for linear algebra: threads that wait for each other cost more than small matrices take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-pytest.register_assert_rewrite("campaigns", "processes", "sites")
+pytest.register_assert_rewrite("calypso", "campaigns", "processes", "sites")
 
 from campaigns import Stage  # noqa: E402 - first it must be known that it holds assertions
 

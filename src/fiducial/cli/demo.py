@@ -28,12 +28,13 @@ def demo(
 
     The same command goes on where an earlier one stopped; another --dir begins anew.
     """
+    from fiducial.cli.aligned import need_alignment, summary
     from fiducial.cli.run import execute, exit_code
     from fiducial.core.errors import ChangedError
     from fiducial.core.workflowfile import load, resolved
     from fiducial.engine.supervisor import prepare
 
-    _need_alignment()
+    need_alignment()
     directory = directory.absolute()
     workflow_file = _write_workflow(directory)
     source = load(workflow_file)
@@ -54,15 +55,6 @@ def demo(
     raise typer.Exit(exit_code(outcome) or (0 if found["converged"] else 1))
 
 
-def _need_alignment() -> None:
-    """Say before any work which extra is missing, not in the log of the first job."""
-    import importlib.util
-
-    for module in ("numpy", "scipy", "numba", "uproot", "awkward", "matplotlib"):
-        if importlib.util.find_spec(module) is None:
-            raise ModuleNotFoundError(f"the demo needs {module}", name=module)
-
-
 def _write_workflow(directory: Path) -> Path:
     """Lay the workflow file into the folder, for people to read and change; one that is there is kept."""
     from importlib.resources import files
@@ -77,50 +69,17 @@ def _write_workflow(directory: Path) -> Path:
     return target
 
 
-def summary(outcome: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What the demo found, as ``--json`` prints it; lists have one entry an iteration."""
-    report = folder / "report.html"
-    pull_mean, pull_width = (_series(outcome, name) for name in ("pull_mean", "pull_width"))
-    return {
-        "converged": bool(outcome["converged"]) and outcome["state"] == "done",
-        "iterations": outcome["iteration"],
-        "jobs": outcome["counts"]["done"],
-        "chi2_ndf": _series(outcome, "chi2_ndf"),
-        "max_shift_over_error": _series(outcome, "max_shift_over_error"),
-        "pull_mean": pull_mean[-1] if pull_mean else None,
-        "pull_width": pull_width[-1] if pull_width else None,
-        "residual_width_um": _series(outcome, "residual_width_um"),
-        "report": str(report) if report.exists() else None,
-    }
-
-
-def _series(outcome: dict[str, Any], metric: str) -> list[float]:
-    """A metric of the fit, over the iterations."""
-    fits = [steps["millepede"] for _, steps in sorted(outcome["metrics"].items()) if "millepede" in steps]
-    return [fit[metric][0] for fit in fits if metric in fit]
-
-
 def _tell(found: dict[str, Any], outcome: dict[str, Any], workflow_file: Path) -> None:
-    from fiducial.cli.output import print_table, span
+    from fiducial.cli.aligned import tell_iterations, verdict
 
-    headings = ("iteration", "residual width [um]", "chi2/ndf", "largest shift/error")
-    columns = (found["residual_width_um"], found["chi2_ndf"], found["max_shift_over_error"])
-    rows = [(number, *map(_short, values)) for number, values in enumerate(zip(*columns, strict=True), 1)]
-    print_table(headings, rows)
-    typer.echo("")
+    tell_iterations(found)
     if outcome["state"] == "failed":
         from fiducial.cli.run import tell
 
         tell(outcome)
         return
-    took = span((outcome["finished"] or 0) - outcome["created"]) if outcome["finished"] else "?"
-    verdict = "aligned" if found["converged"] else "NOT converged"
-    typer.echo(f"{verdict} after {found['iterations']} iterations, {found['jobs']} jobs, {took}")
+    typer.echo(verdict(found, outcome))
     if found["pull_mean"] is not None:
         typer.echo(f"pulls against the truth: mean {found['pull_mean']:+.2f}, width {found['pull_width']:.2f}")
     typer.echo(f"report:   {found['report']}")
     typer.echo(f"workflow: {workflow_file}")
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -27,6 +27,7 @@ SUBJECTS: dict[str, Subject] = {
     "workflow": Subject("fiducial.cli.workflow", "Check, draw and begin workflow files."),
     "campaign": Subject("fiducial.cli.campaign", "List, show, resume, cancel, retry, archive, export campaigns."),
     "job": Subject("fiducial.cli.job", "List, show, retry, kill, hold, release jobs; read their logs."),
+    "align": Subject("fiducial.cli.align", "Align FASER's tracker, with the options of its older scripts."),
     "alignment": Subject("fiducial.cli.alignment", "Simulate, reconstruct and solve: the steps of an alignment."),
     "fit": Subject("fiducial.cli.fit", "Solve a Millepede steering file."),
     "db": Subject("fiducial.cli.db", "Look after the ledger's database."),

@@ -11,7 +11,8 @@ import typer
 from fiducial.cli.lazy import subject_app
 
 if TYPE_CHECKING:
-    from fiducial.core.workflowfile import WorkflowFile
+    from collections.abc import Callable
+
     from fiducial.engine.supervisor import Prepared
 
 app = subject_app()
@@ -42,7 +43,7 @@ def run(
     source = load(file)
     prepared = prepare(resolved(source), variables_of(set_), workflow_folder=source.folder, folder=folder)
     if dry_run:
-        _dry_run(source, prepared, json_)
+        tell_plan(prepared, json_)
         return
     outcome = execute(
         prepared, workers=workers, memory=memory, until_step=until_step, update=update, show=not (quiet or json_)
@@ -83,11 +84,13 @@ def execute(
     update: bool = False,
     show: bool = True,
     ledger_of: Path | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Create or take up the campaign and run it with progress; the outcome as ``--json`` prints it.
 
     Args:
         ledger_of: the folder whose settings and ledger are used; by default the working folder, or one above it.
+        begun: called when the campaign is created and its folder its own, before anything runs.
     """
     from fiducial import settings
 
@@ -102,6 +105,8 @@ def execute(
         with closing(Database(chosen.ledger_url)) as database:
             scheduler = Scheduler(database)
             campaign = supervisor.update(scheduler, prepared) if update else supervisor.create(scheduler, prepared)
+            if begun is not None:
+                begun()
             return carry(scheduler, campaign, backend, until_step=until_step, show=show)
 
 
@@ -136,7 +141,8 @@ def local_backend(chosen: Any, workers: int | None, memory: str | None) -> Any:
         raise UsageError(str(error)) from None
 
 
-def _dry_run(source: WorkflowFile, prepared: Prepared, json_: bool) -> None:
+def tell_plan(prepared: Prepared, json_: bool) -> None:
+    """Print what a campaign would run."""
     from fiducial.core.plan import campaign_scope, count
 
     scope = campaign_scope(prepared.workflow, [{}, prepared.variables], prepared.names)

@@ -6,7 +6,7 @@ import re
 
 from fiducial.core.errors import UsageError
 
-__all__ = ["parse_range"]
+__all__ = ["format_range", "parse_range"]
 
 _RANGE = re.compile(r"\s*(\d+)\s*(?:[-:]\s*(\d+)\s*)?")
 _HINT = "write one number (400), or a half-open range: 450-500 and 450:500 both mean the 50 files 450 to 499"
@@ -26,3 +26,8 @@ def parse_range(text: str | int) -> range:
     if end <= first:
         raise UsageError(f"the range '{text}' is empty: it ends before it begins", hint=_HINT)
     return range(first, end)
+
+
+def format_range(numbers: range) -> str:
+    """Write numbers as they stand in names of folders: ``450-500`` (half open), or ``400`` for a single one."""
+    return f"{numbers.start}-{numbers.stop}" if len(numbers) > 1 else str(numbers.start)

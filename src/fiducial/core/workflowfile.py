@@ -21,7 +21,7 @@ from fiducial.core.errors import NotFoundError
 from fiducial.core.findings import Finding, InvalidWorkflowError
 from fiducial.core.workflow import Step, Workflow
 
-__all__ = ["WorkflowFile", "build", "dump_json", "load", "parse_json", "resolved"]
+__all__ = ["WorkflowFile", "build", "dump_json", "load", "parse", "parse_json", "resolved"]
 
 _Line = Callable[[str], int | None]
 
@@ -64,7 +64,18 @@ def load(path: Path) -> WorkflowFile:
         NotFoundError: there is no such file.
         InvalidWorkflowError: a `WorkflowError` that lists every mistake in the file.
     """
-    text = _read(path)
+    return parse(_read(path), path)
+
+
+def parse(text: str, path: Path) -> WorkflowFile:
+    """Read the text of a workflow file.
+
+    Args:
+        path: the file that it is from, or shall become.
+
+    Raises:
+        InvalidWorkflowError: a `WorkflowError` that lists every mistake in the text.
+    """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

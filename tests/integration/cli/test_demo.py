@@ -22,8 +22,8 @@ def test_demo(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["converged"] is True
-    # Truth, report, two raw files; in every iteration two reconstructions and a fit.
-    assert found["jobs"] == 4 + 3 * found["iterations"]
+    # Truth, report, two raw files; in every iteration the constants, two reconstructions and a fit.
+    assert found["jobs"] == 4 + 4 * found["iterations"]
     for name in ("chi2_ndf", "max_shift_over_error", "residual_width_um"):
         assert len(found[name]) == found["iterations"]
         assert found[name][-1] < found[name][0]

@@ -1,0 +1,221 @@
+"""From a request to a workflow: the text of a file that people can go on with, and the campaign that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
+from fiducial.alignment.faser.request import Request, plain
+from fiducial.core.errors import ConfigurationError, UsageError
+from fiducial.core.filerange import format_range
+from fiducial.core.tomltext import with_values
+from fiducial.core.variables import nearest
+from fiducial.core.workflow import After, Input, Workflow
+from fiducial.core.workflowfile import WorkflowFile, parse, resolved
+from fiducial.engine.supervisor import Prepared, prepare
+
+__all__ = ["CONSTANTS", "FILE", "LASTING", "Once", "Plan", "differences", "plan", "plan_once"]
+
+#: What the workflow file in a campaign's folder is called.
+FILE = "align.toml"
+#: What a file of constants is called.
+CONSTANTS = "inputforalign.txt"
+
+_AGAINST_THE_FLIGHT, _ALONG_IT = "--noForward", "--noBackward"
+_UNTIL = "iteration.until"
+#: Variables without which earlier iterations would be another alignment's.
+LASTING = ("year", "run", "files", "stations", "events", "seed", "initial_constants", "first_iteration")
+#: Steps of a reconstruction alone.
+_RECONSTRUCTION = ("start", "simulate", "reco")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A campaign of FASER's alignment as it would be created: nothing is written yet.
+
+    Args:
+        request: what was asked for.
+        source: the workflow file that would be written.
+        prepared: the campaign.
+        script: what is sourced before a reconstruction; None in a simulation, which needs none.
+    """
+
+    request: Request
+    source: WorkflowFile
+    prepared: Prepared
+    script: EnvironmentScript | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know before it begins."""
+        return (*self.request.notes, *([self.script.note] if self.script and self.script.note else []))
+
+
+@dataclass(frozen=True)
+class Once:
+    """One iteration that ends with the reconstruction.
+
+    Args:
+        base: folder of all iterations.
+        number: of the iteration.
+        constants: that it begins with; None for none.
+    """
+
+    base: Path
+    number: int
+    constants: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """Of the iteration."""
+        return self.base / iteration_folder(self.number)
+
+
+def iteration_folder(number: int) -> str:
+    """``iter01``."""
+    return f"iter{number:02d}"
+
+
+def plan(request: Request, *, simulate: bool) -> Plan:
+    """The campaign of all iterations.
+
+    Args:
+        simulate: make the raw files first, and reconstruct them here.
+
+    Raises:
+        UsageError: something is missing in the request.
+    """
+    request.must_be_complete()
+    script = None if simulate else _script(request)
+    text = with_values(_packaged(simulate), _values(request, script, simulate=simulate))
+    source = parse(text, Path(FILE))
+    prepared = prepare(resolved(source), {}, workflow_folder=source.folder)
+    return Plan(request, source, prepared, script)
+
+
+def plan_once(request: Request, number: int, *, simulate: bool) -> tuple[Plan, Once]:
+    """The campaign of one iteration's reconstruction: its folder is the iteration's, so that a fit by hand can follow.
+
+    Raises:
+        UsageError: something is missing in the request.
+    """
+    request.must_be_complete()
+    once = _once(request, number)
+    script = None if simulate else _script(request)
+    values = _values(request, script, simulate=simulate) | _once_values(request, once, simulate=simulate)
+    source = parse(with_values(_packaged(simulate), values), Path(FILE))
+    workflow = _only_reconstruction(resolved(source))
+    return Plan(request, source, prepare(workflow, {}, workflow_folder=source.folder), script), once
+
+
+def _packaged(simulate: bool) -> str:
+    name = "align.toml" if simulate else "faser.toml"
+    return (files("fiducial.alignment") / "workflows" / name).read_text("utf-8")
+
+
+def _name(request: Request) -> str:
+    return request.default_name if request.name is None else request.expand(request.name)
+
+
+def _folder(request: Request) -> Path:
+    text = "{format}" if request.folder is None else request.folder
+    return Path.cwd() / request.expand(text, format=_name(request))
+
+
+def _script(request: Request) -> EnvironmentScript:
+    """Where only Calypso's files are known, the script is the campaign's own."""
+    own = isinstance(request.calypso, tuple) and request.environment_script is None
+    path = request.environment_script or (_folder(request) if own else Path.cwd()) / DEFAULT
+    return EnvironmentScript(path.absolute(), request.calypso)
+
+
+def _values(request: Request, script: EnvironmentScript | None, *, simulate: bool) -> dict[str, Any]:
+    """What the request changes in the packaged workflow, by dotted place."""
+    variables: dict[str, Any] = {
+        "year": request.year,
+        "run": request.run,
+        "files": format_range(request.files or range(0)),
+        "max_iterations": request.iterations,
+        "stations": request.stations,
+        "first_iteration": request.first_iteration,
+        "initial_constants": plain(request.initial_constants, "the constants to begin with"),
+        "keep_records": True,
+    }
+    values: dict[str, Any] = {
+        "campaign": None if request.name is None else _name(request),
+        "folder": None if request.folder is None else plain(_folder(request), "the folder"),
+    }
+    if script is not None:
+        variables |= {
+            "source": plain((request.source or Path()).absolute(), "the folder of FASER's scripts"),
+            "reco_options": _reco_options(request.reco_words),
+        }
+        values["steps.reco.environment_script"] = plain(script.path, "the environment script")
+        values |= request.edits
+    values |= {f"variables.{name}": value for name, value in {**variables, **request.variables}.items()}
+    _must_be_known(request.variables, simulate=simulate)
+    changed = {place: value for place, value in values.items() if value is not None}
+    return changed if request.stop_early is not False else {**changed, _UNTIL: None}
+
+
+def _reco_options(words: tuple[str, ...]) -> list[str]:
+    """The usual words, tracks against the flight, and those that a user adds; one direction has to be left."""
+    direction = [] if {_AGAINST_THE_FLIGHT, _ALONG_IT} & set(words) else [_AGAINST_THE_FLIGHT]
+    return ["--alignment", *direction, *(word for word in words if word != "--alignment")]
+
+
+def _must_be_known(variables: Mapping[str, Any], *, simulate: bool) -> None:
+    known = parse(_packaged(simulate), Path(FILE)).workflow.variables
+    for name in variables:
+        if name not in known:
+            hint = nearest(name, known) or f"it has: {', '.join(sorted(known))}"
+            raise UsageError(f"the workflow has no variable '{name}'", hint=hint)
+
+
+def _once(request: Request, number: int) -> Once:
+    first = 1 if request.first_iteration is None else request.first_iteration
+    base = _folder(request)
+    if number < first:
+        raise UsageError(f"there is no iteration {number}: the first one is {first}", hint=f"-i {first}")
+    before = base / iteration_folder(number - 1) / CONSTANTS
+    return Once(base, number, request.initial_constants if number == first else before)
+
+
+def _once_values(request: Request, once: Once, *, simulate: bool) -> dict[str, Any]:
+    raw = (
+        {"variables.raw": plain(once.base / "raw", "the folder")} if simulate and "raw" not in request.variables else {}
+    )
+    return raw | {
+        "campaign": f"{_name(request)}_{iteration_folder(once.number)}",
+        "folder": plain(once.folder, "the folder"),
+        "variables.reco_folder": "1reco",
+        "variables.ntuple_folder": "2kfalignment",
+        "variables.initial_constants": plain(once.constants or "", "the constants to begin with"),
+        "steps.start.outputs.constants.path": f"1reco/{CONSTANTS}",
+    }
+
+
+def _only_reconstruction(workflow: Workflow) -> Workflow:
+    """Without iterations and all that comes after the reconstruction."""
+    reco = workflow.steps["reco"]
+    after = [After(step="start"), *(edge for edge in reco.after if edge.step != "constants")]
+    inputs: dict[str, Input] = dict(reco.inputs)
+    inputs["constants"] = Input.model_validate({"from": "start", "output": "constants"})
+    once = {"reco": reco.model_copy(update={"iterate": False, "after": after, "inputs": inputs})}
+    steps = {name: once.get(name, step) for name, step in workflow.steps.items() if name in _RECONSTRUCTION}
+    return workflow.model_copy(update={"steps": steps, "iteration": None})
+
+
+def differences(plan: Plan) -> dict[str, str]:
+    """What the workflow file of an earlier command has otherwise: ``max_iterations`` is ``6 -> 7``, for example."""
+    try:
+        before = parse((plan.prepared.folder / FILE).read_text("utf-8"), Path(FILE)).workflow.variables
+    except (OSError, ValueError, ConfigurationError):
+        return {}
+    now = plan.source.workflow.variables
+    changed = [name for name in now if name in before and before[name] != now[name]]
+    return {name: f"{before[name]} -> {now[name]}" for name in changed}

@@ -1,0 +1,119 @@
+"""What must be there before a campaign of FASER's alignment begins; an hour later it would be a failed job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fiducial.alignment.constants import read_constants
+from fiducial.alignment.faser.campaign import CONSTANTS, Once, Plan, iteration_folder
+from fiducial.alignment.raw import raw_path
+from fiducial.core.errors import FolderError, NotFoundError
+from fiducial.core.filerange import parse_range
+
+__all__ = ["check", "check_once"]
+
+_SCRIPT = "faser_reco_alignment.py"
+_TEMPLATES = ("aligndb_template_head.sh", "aligndb_template_tail.sh")
+
+
+def check(plan: Plan) -> list[str]:
+    """Look for all that the campaign reads, and that its folder holds nothing that it would overwrite.
+
+    Returns:
+        what a user should know: some raw files that are missing, but few enough to go on without them.
+
+    Raises:
+        NotFoundError: something is missing.
+        DataError: the constants to begin with cannot be read.
+        FolderError: the folder holds iterations that were made one at a time.
+    """
+    by_hand = sorted(plan.prepared.folder.glob("iter*/.fiducial/campaign.json"))
+    if by_hand:
+        raise FolderError(
+            f"{plan.prepared.folder} holds iterations that were made one at a time, with --once",
+            hint="--folder chooses another folder for the campaign",
+        )
+    return _inputs(plan)
+
+
+def check_once(plan: Plan, once: Once) -> list[str]:
+    """The same for one iteration.
+
+    Raises:
+        NotFoundError: something is missing, such as the constants that the iteration before should have left.
+        DataError: these cannot be read.
+        FolderError: the folder belongs to a campaign of all iterations.
+    """
+    if (once.base / ".fiducial" / "campaign.json").exists():
+        raise FolderError(
+            f"{once.base} belongs to a campaign of all iterations",
+            hint="the same command without --once goes on with it; --folder chooses another folder",
+        )
+    if once.constants is not None and not once.constants.is_file():
+        before = once.base / iteration_folder(once.number - 1)
+        raise NotFoundError(f"there are no constants to begin with: no {once.constants}", hint=_fit_first(before))
+    return _inputs(plan)
+
+
+def _fit_first(folder: Path) -> str:
+    return f"the fit of the iteration before writes them, with --new-constants {folder / CONSTANTS}"
+
+
+def _inputs(plan: Plan) -> list[str]:
+    variables: Mapping[str, Any] = plan.source.workflow.variables
+    if variables["initial_constants"]:
+        read_constants(Path(str(variables["initial_constants"])))
+    if plan.script is None:
+        return []
+    plan.script.check()
+    _source(Path(str(variables["source"])))
+    if not Path(str(variables["database"])).is_file():
+        hint = "is CernVM-FS mounted here? --set database=PATH names another copy"
+        raise NotFoundError(f"there is no conditions database '{variables['database']}'", hint=hint)
+    return _raw_files(plan, Path(str(variables["raw"])))
+
+
+def _source(folder: Path) -> None:
+    for name in (_SCRIPT, *(f"templates/{template}" for template in _TEMPLATES)):
+        if not (folder / name).is_file():
+            hint = f"--source names the folder of FASER's alignment scripts, with {_SCRIPT} and templates/ in it"
+            raise NotFoundError(f"there is no {folder / name}", hint=hint)
+
+
+def _raw_files(plan: Plan, raw: Path) -> list[str]:
+    variables: Mapping[str, Any] = plan.source.workflow.variables
+    year, run, files = variables["year"], variables["run"], parse_range(variables["files"])
+    folder = raw_path(raw, year, run, files.start).parent
+    try:
+        there = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        hint = _runs(folder.parent) or "--raw names the folder of all raw files"
+        raise NotFoundError(f"run {run:06d}: cannot list {folder}: {error.strerror}", hint=hint) from None
+    missing = [number for number in files if raw_path(raw, year, run, number).name not in there]
+    if not missing:
+        return []
+    said = f"{len(missing)} of {len(files)} raw files are not in {folder}: {_some(missing)}"
+    if len(missing) > plan.source.workflow.steps["reco"].tolerate * len(files):
+        raise NotFoundError(said, hint=f"it has {len(there)} files{_extent(there)}")
+    return [f"{said}; it goes on without them"]
+
+
+def _runs(year: Path) -> str:
+    """Which runs there are, when that can be told."""
+    try:
+        runs = sorted(path.name for path in year.iterdir() if path.name.isdecimal())
+    except OSError:
+        return ""
+    return f"{year} has {len(runs)} runs" + (f", {runs[0]} to {runs[-1]}" if runs else "")
+
+
+def _extent(names: set[str]) -> str:
+    raw = sorted(name for name in names if name.endswith(".raw"))
+    return f", {raw[0]} to {raw[-1]}" if raw else ""
+
+
+def _some(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown if len(numbers) <= 8 else f"{shown}, …"

@@ -1,0 +1,269 @@
+"""``fiducial align``: FASER's tracker alignment, with the options of main.py, auto_iter.py and dag_manager.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
+
+from fiducial.cli import alignoptions as words
+from fiducial.cli.lazy import subject_app
+
+if TYPE_CHECKING:
+    from fiducial.alignment.faser.campaign import Once, Plan
+
+app = subject_app()
+
+_BEHIND = "fiducial.align.behind"
+
+
+class AlignCommand(TyperCommand):
+    """Keeps the words behind ``--`` for the reconstruction, and answers options of FASER's other programs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Split the words at ``--``."""
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[_BEHIND] = tuple(args[end + 1 :])
+        if end:
+            from fiducial.alignment.faser.foreign import refuse_foreign
+
+            refuse_foreign(args[:end])
+        return super().parse_args(ctx, args[:end])
+
+
+@app.command(cls=AlignCommand, epilog="What stands behind -- goes to faser_reco_alignment.py: -- --nevents 100")
+def align(
+    ctx: typer.Context,
+    year: words.Year = None,
+    run: words.Run = None,
+    files: words.Files = None,
+    iterations: words.Iterations = None,
+    threest: words.ThreeSt = False,
+    fourst: words.FourSt = False,
+    config: words.Config = None,
+    env_script: words.EnvScript = None,
+    calypso_path: words.CalypsoPath = None,
+    source: words.Source = None,
+    raw: words.Raw = None,
+    constants: words.Constants = None,
+    once: words.OnlyOnce = False,
+    simulate: words.Simulate = False,
+    events: words.Events = None,
+    seed: words.Seed = None,
+    threshold: words.Threshold = None,
+    all_iterations: words.AllIterations = False,
+    continue_: words.Continue = False,
+    submit: words.Submit = False,
+    workers: words.Workers = None,
+    memory: words.Memory = None,
+    folder: words.Folder = None,
+    set_: words.Set = None,
+    show_workflow: words.ShowWorkflow = False,
+    dry_run: words.DryRun = False,
+    json_: words.Json = False,
+    quiet: words.Quiet = False,
+) -> None:
+    """Align FASER's tracker: reconstruct, fit, add to the constants, until nothing moves. The same command goes on."""
+    from fiducial.alignment.faser import campaign
+    from fiducial.cli.aligned import need_alignment
+
+    need_alignment()
+    said = ctx.params | {"behind": ctx.meta[_BEHIND]}
+    words.must_fit_together(said)
+    request = words.request_of(said).over(words.configured(config, simulate))
+    single: Once | None = None
+    if once:
+        plan, single = campaign.plan_once(request, words.which_iteration(iterations), simulate=simulate)
+    else:
+        plan = campaign.plan(request, simulate=simulate)
+    if show_workflow:
+        for note in request.notes:
+            words.note(note)
+        typer.echo(plan.source.text, nl=False)
+        return
+    _check(plan, single)
+    if submit:
+        words.note("--submit: the jobs run on this machine, at once; nothing is sent to HTCondor")
+    if dry_run:
+        from fiducial.cli.run import tell_plan
+
+        tell_plan(plan.prepared, json_)
+        return
+    show = not (quiet or json_)
+    outcome = _execute(plan, single, show=show, workers=workers, memory=memory, update=continue_)
+    _tell(plan, single, outcome, json_)
+
+
+# ------------------------------------------------------------------------------------------------- what happens
+
+
+def _check(plan: Plan, single: Once | None) -> None:
+    from fiducial.alignment.faser import premises
+
+    found = premises.check(plan) if single is None else premises.check_once(plan, single)
+    for note in (*plan.notes, *found):
+        words.note(note)
+
+
+def _execute(
+    plan: Plan,
+    single: Once | None,
+    *,
+    show: bool,
+    workers: int | None,
+    memory: str | None,
+    update: bool,
+) -> dict[str, Any]:
+    from fiducial.alignment.faser.campaign import differences
+    from fiducial.cli.run import execute
+    from fiducial.core.errors import ChangedError
+
+    name = plan.prepared.name
+    if update:
+        _must_exist(name)
+        _must_be_the_same(plan)
+
+    def begun() -> None:
+        _lay_out(plan, single)
+        if show:
+            typer.echo(_beginning(plan, single), err=True)
+
+    try:
+        return execute(plan.prepared, workers=workers, memory=memory, update=update, show=show, begun=begun)
+    except ChangedError as error:
+        changed = ", ".join(f"{key} {change}" for key, change in differences(plan).items())
+        message = f"{error.message}: {changed}" if changed else error.message
+        hint = "the options that it was begun with go on with it; --continue takes up changed ones for what is left"
+        raise ChangedError(message, hint=f"{hint}; fiducial campaign archive {name} puts it aside") from None
+
+
+def _must_exist(name: str) -> None:
+    """Begin nothing new for somebody who wants to go on.
+
+    Raises:
+        NotFoundError: there is nothing to go on with.
+    """
+    from fiducial.cli.opened import opened
+    from fiducial.core.errors import NotFoundError
+    from fiducial.ledger import queries
+
+    with opened() as database, database.read() as connection:
+        row = queries.find_campaign(connection, name)
+    if row is None or row["name"] != name or row["state"] == "archived":
+        hint = "without --continue it begins; where one was begun, its folder's .fiducial/ledger.db knows it"
+        raise NotFoundError(f"there is no campaign '{name}' to go on with", hint=hint)
+
+
+def _must_be_the_same(plan: Plan) -> None:
+    """Do not mix the iterations of two alignments in one folder.
+
+    Raises:
+        StateError: what was asked for is another alignment.
+    """
+    from fiducial.alignment.faser.campaign import LASTING, differences
+    from fiducial.core.errors import StateError
+
+    changed = [f"{key} {change}" for key, change in differences(plan).items() if key in LASTING]
+    if changed:
+        hint = "--folder OTHER begins a campaign of that name; fiducial campaign archive NAME puts this one aside"
+        raise StateError(f"campaign '{plan.prepared.name}' is another alignment: {', '.join(changed)}", hint=hint)
+
+
+def _lay_out(plan: Plan, single: Once | None) -> None:
+    """Put into the campaign's folder what it was made of."""
+    from fiducial.alignment.constants import replace_text
+    from fiducial.alignment.faser.campaign import FILE
+
+    if plan.script is not None:
+        plan.script.make()
+    if single is None:
+        text = "# Written by fiducial align, and written anew by each such command: to change it, take a copy.\n"
+        replace_text(plan.prepared.folder / FILE, f"{text}{plan.source.text}")
+    if plan.request.config is not None:
+        replace_text(plan.prepared.folder / words.CONFIG.name, plan.request.config.read_text("utf-8"))
+
+
+def _beginning(plan: Plan, single: Once | None) -> str:
+    variables, many = plan.source.workflow.variables, len(plan.request.files or ())
+    what = f"iteration {single.number}" if single else f"at most {plan.prepared.max_iterations} iterations"
+    name, files = plan.prepared.name, f"{many} file{'s' if many != 1 else ''}"
+    return (
+        f"campaign {name}: {files}, {variables['stations']} stations, {what}, in {plan.prepared.folder}\n"
+        f"look at it from another terminal: fiducial campaign show {name}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------- what is told
+
+
+def _tell(plan: Plan, single: Once | None, outcome: dict[str, Any], json_: bool) -> None:
+    from fiducial.cli.aligned import summary
+    from fiducial.cli.run import exit_code, tell
+
+    found = _found(plan, single, summary(outcome, plan.prepared.folder), outcome)
+    if json_:
+        from fiducial.cli.output import print_json
+
+        print_json(found)
+    elif outcome["interrupted"] or outcome["state"] != "done":
+        tell(outcome)
+    elif single is not None:
+        _tell_next(plan, single)
+    else:
+        _tell_end(plan, found, outcome)
+    raise typer.Exit(exit_code(outcome))
+
+
+def _found(plan: Plan, single: Once | None, found: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    from fiducial.alignment.faser.campaign import CONSTANTS
+    from fiducial.core.variables import render
+
+    head = {"campaign": plan.prepared.name, "folder": str(plan.prepared.folder), "state": outcome["state"]}
+    if single is not None:
+        return {**head, "iteration": single.number, "jobs": found["jobs"], "next": _next(plan, single)}
+    variables = plan.source.workflow.variables
+    shifts = found["max_shift_over_error"]
+    # Where all iterations were wanted, the campaign has no condition that could have come true.
+    converged = bool(shifts) and outcome["state"] == "done" and shifts[-1] < variables["threshold"]
+    last = {"number": int(variables["first_iteration"]) + len(shifts) - 1}
+    constants = plan.prepared.folder / render(variables["iter"], last, "variables.iter") / CONSTANTS
+    return {**head, **found, "converged": converged, "constants": str(constants) if constants.is_file() else None}
+
+
+def _tell_end(plan: Plan, found: dict[str, Any], outcome: dict[str, Any]) -> None:
+    from fiducial.cli.aligned import tell_iterations, verdict
+
+    tell_iterations(found, int(plan.source.workflow.variables["first_iteration"]))
+    typer.echo(verdict(found, outcome))
+    if found["pull_mean"] is not None:
+        typer.echo(f"pulls against the truth: mean {found['pull_mean']:+.2f}, width {found['pull_width']:.2f}")
+    typer.echo(f"constants: {found['constants']}")
+    typer.echo(f"report:    {found['report']}")
+    typer.echo(f"look:      fiducial campaign show {plan.prepared.name}")
+    if not found["converged"]:
+        typer.echo("hint: a larger -i, with --continue, goes on where it stopped", err=True)
+
+
+def _tell_next(plan: Plan, single: Once) -> None:
+    from fiducial.alignment.faser.campaign import CONSTANTS
+
+    commands = _next(plan, single)
+    typer.echo(f"iteration {single.number} is reconstructed: {single.folder / '2kfalignment'}")
+    typer.echo(f"next, the fit, which writes {single.folder / CONSTANTS}:\n  {commands[0]}")
+    typer.echo(f"then iteration {single.number + 1}: the same command with -i {single.number + 1}")
+
+
+def _next(plan: Plan, single: Once) -> list[str]:
+    """The command of the fit."""
+    import shlex
+
+    from fiducial.alignment.faser.campaign import CONSTANTS
+
+    folder, variables = single.folder, plan.source.workflow.variables
+    line: list[object] = ["fiducial", "alignment", "solve", "--ntuples", folder / "2kfalignment"]
+    line += ["--constants", folder / "1reco" / CONSTANTS, "--stations", variables["stations"]]
+    line += ["--output-dir", folder / "3millepede", "--new-constants", folder / CONSTANTS]
+    line += variables["solve_options"]
+    return [shlex.join(map(str, line))]
