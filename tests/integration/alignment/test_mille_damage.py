@@ -244,7 +244,7 @@ def test_a_compressed_file_with_wrong_bytes(changed: int, tmp_path: Path) -> Non
         gzip.decompress(bytes(packed))
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"", mtime=0)], ids=["plain", "packed"])
 @pytest.mark.parametrize("fortran", [False, True])
 def test_an_empty_file(content: bytes, fortran: bool, tmp_path: Path) -> None:
     (tmp_path / "empty.bin").write_bytes(content)
