@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fiducial.alignment.mille import write_records
+from fiducial.alignment.millewriter import write_records
 
 STATION_Z = np.array([-1900.0, 0.0, 1200.0, 2400.0])
 LAYER_Z = np.array([-30.0, 0.0, 30.0])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fiducial.alignment.mille import write_records
+from fiducial.alignment.millewriter import write_records
 
 LAYERS, LENGTH, RESOLUTION = 20, 1000.0, 0.02
 BLOCK = 50_000

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fiducial.alignment.fit import fit
-from fiducial.alignment.mille import MilleWriter
+from fiducial.alignment.millewriter import MilleWriter
 from fiducial.alignment.result import FitResult
 
 METHOD = "method inversion 3 0.001\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import random
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ def summary(iteration: int, *, truth: bool = True, stations: int = 3, converging
     return {
         "format": "fiducial-alignment-summary",
         "version": 1,
+        "detector": "faser",
+        "recipe": "one-fit",
         "stations": stations,
         "inputs": ["kfalignment_1.root", "kfalignment_2.root"],
         "constants": {
@@ -48,6 +52,9 @@ def summary(iteration: int, *, truth: bool = True, stations: int = 3, converging
             "chi2_ndf": 0.98,
             "rejects": {"rank": 0, "huge": 0},
         },
+        "steps": steps(),
+        "correlations": [correlation(free)],
+        "weak_modes": [weak_mode(number, free) for number in range(5)],
         "convergence": {
             "max_shift_over_error": abs(largest["shift"]) / largest["error"],
             "label": largest["label"],
@@ -71,6 +78,28 @@ def residuals(width: float, stations: int) -> dict[str, Any]:
         "layers": [{**moments, "layer": layer, "width_um": width + 0.1 * int(layer)} for layer in layers],
         "histogram": {"edges_um": EDGES, "counts": counts, "outside": 7},
     }
+
+
+def steps() -> list[dict[str, Any]]:
+    fit = {"folder": ".", "free": 100, "constraints": 18, "verdict": 0, "message": "Ended normally", "loops": 6}
+    return [
+        {"name": "convert", "seconds": 1.25, "peak_mib": 210.5},
+        {"name": "fit", **fit, "chi2_ndf": 0.98, "rejects": {"rank": 0, "huge": 0}, "seconds": 2.5, "peak_mib": 320.0},
+    ]
+
+
+def correlation(free: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each parameter is correlated with the next one by half, and with no other."""
+    labels = [row["label"] for row in free]
+    percent = bytes(50 * (b == a + 1) for a in range(len(labels)) for b in range(a + 1, len(labels)))
+    return {"step": "fit", "labels": labels, "percent": base64.b64encode(zlib.compress(percent)).decode()}
+
+
+def weak_mode(number: int, free: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = free[number : number + 4]
+    error = 0.5 / (number + 1)
+    labels = [row["label"] for row in rows]
+    return {"step": "fit", "eigenvalue": error**-2, "error": error, "labels": labels, "components": [0.5] * len(rows)}
 
 
 def pull_summary(pulls: list[float]) -> dict[str, Any]:
@@ -112,6 +141,7 @@ def row(
         "axis": axis,
         "unit": "rad" if axis.startswith("r") else "mm",
         "state": state,
+        "step": "fit" if error else None,
         "shift": shift,
         "error": error,
         "presigma": 0.05 if error else -1.0,

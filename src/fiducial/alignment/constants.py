@@ -8,18 +8,18 @@ there are no constants: everything is at its nominal place.
 from __future__ import annotations
 
 import os
-import re
 import zlib
 from collections.abc import Iterable, Mapping
-from math import isfinite
 from pathlib import Path
 
-from fiducial.alignment.geometry import Detector
+from fiducial.alignment.constantsgrammar import GRAMMAR, Six, scan
+from fiducial.alignment.geometry import FASER, Detector
 from fiducial.alignment.numbering import AXES, describe
 from fiducial.core.errors import DataError, NotFoundError
 
 __all__ = [
     "Constants",
+    "Six",
     "accumulate",
     "checksum",
     "corrections",
@@ -27,74 +27,65 @@ __all__ = [
     "format_constants",
     "parse_constants",
     "read_constants",
+    "read_text",
+    "replace_bytes",
     "replace_text",
     "write_constants",
 ]
 
-Six = tuple[float, float, float, float, float, float]
 Constants = dict[str, Six]
 
-_ENTRY = re.compile(r'\s*"(?P<key>[^"]*)"\s*:\s*\[(?P<numbers>[^\[\]]*)\]\s*')
-_KEY = re.compile(r"[0-3](?:[0-2][0-7]?)?")
-_GRAMMAR = 'the file is one line of  "KEY": [x, y, z, rx, ry, rz],  with keys like "2" (station), "21" (layer), "217" '
 _ZERO: Six = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def read_constants(path: Path) -> Constants:
+def read_constants(path: Path, detector: Detector = FASER) -> Constants:
     """Read a file of constants.
+
+    Args:
+        path: the file.
+        detector: has the stations, layers and modules that keys may name.
 
     Raises:
         NotFoundError: there is no such file. No constants are an empty file, so that a lost one is not taken for none.
         DataError: the file is malformed; the message gives the key and the position, in characters from 1.
     """
-    if not path.is_file():
-        raise NotFoundError(f"{path}: no such file of constants", hint="an empty file stands for no constants")
+    text = read_text(path)
     try:
-        return parse_constants(path.read_text(encoding="ascii"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start + 1} is no text", hint=_GRAMMAR) from None
+        return parse_constants(text, detector)
     except DataError as error:
-        raise DataError(f"{path}: {error.message}", hint=error.hint) from None
+        hint = f"{error.hint}; `fiducial constants check` lists all that is off"
+        raise DataError(f"{path}: {error.message}", hint=hint) from None
 
 
-def parse_constants(text: str) -> Constants:
-    """Read constants from their text.
+def read_text(path: Path) -> str:
+    """Read the text of a file of constants, whatever is in it.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DataError: it cannot be read, or is no text.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        hint = "an empty file stands for no constants"
+        raise NotFoundError(f"{path}: no such file of constants", hint=hint) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start + 1} is no text", hint=GRAMMAR) from None
+
+
+def parse_constants(text: str, detector: Detector = FASER) -> Constants:
+    """Read constants from their text; line ends between entries and a comma behind the last one do no harm.
 
     Raises:
         DataError: a key is malformed or doubled, or does not have six finite numbers, or the punctuation is off.
     """
-    constants: Constants = {}
-    position = 0
-    while text[position:].strip():
-        entry = _ENTRY.match(text, position)
-        if entry is None:
-            raise DataError(f"no entry at character {position + 1}: {text[position : position + 30]!r}", hint=_GRAMMAR)
-        key = entry["key"]
-        _check_key(key, constants, entry.start("key") + 1)
-        constants[key] = _six_numbers(entry["numbers"], f'key "{key}" at character {entry.start("key") + 1}')
-        position = entry.end()
-        if text[position : position + 1] not in ("", ","):
-            raise DataError(f'no comma after key "{key}", at character {position + 1}', hint=_GRAMMAR)
-        position += 1
-    return constants
-
-
-def _check_key(key: str, known: Mapping[str, Six], position: int) -> None:
-    if not _KEY.fullmatch(key):
-        raise DataError(f'key "{key}" at character {position} is no station, layer or module', hint=_GRAMMAR)
-    if key in known:
-        raise DataError(f'key "{key}" stands twice, again at character {position}', hint="remove one of the two")
-
-
-def _six_numbers(text: str, where: str) -> Six:
-    try:
-        numbers = [float(word) for word in text.split(",")]
-    except ValueError as error:
-        raise DataError(f"{where}: {error}", hint=_GRAMMAR) from None
-    if len(numbers) != 6 or not all(map(isfinite, numbers)):
-        raise DataError(f"{where} does not have six finite numbers: [{text.strip()}]", hint=_GRAMMAR)
-    x, y, z, rx, ry, rz = numbers
-    return x, y, z, rx, ry, rz
+    found = scan(text, detector)
+    for fault in found.faults:
+        if fault.level == "error":
+            raise DataError(f"character {fault.position}: {fault.what}", hint=fault.hint)
+    return {entry.key: entry.six for entry in found.entries}
 
 
 def format_constants(constants: Mapping[str, Iterable[float]]) -> str:
@@ -111,10 +102,15 @@ def write_constants(path: Path, constants: Mapping[str, Iterable[float]]) -> Non
 
 def replace_text(path: Path, text: str) -> None:
     """Put text in the place of a file in one go."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Put content in the place of a file in one go; folders that are missing are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.geometry import Detector, sensor_of_id
-from fiducial.alignment.mille import write_records
+from fiducial.alignment.millewriter import write_records
 from fiducial.alignment.ntuple import GLOBAL_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, TrackTable
 from fiducial.alignment.numbering import hit_labels
 from fiducial.alignment.reconstruction import determined, normal_equations

@@ -149,8 +149,10 @@ def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs
             else:
                 state = _GLOBAL
                 if local_start[hits] == locals_ and numbers[k] < 0:  # special data: so many pairs, of any content
-                    skip = int(np.rint(-numbers[k]))
-                    fault = 8 if k + skip >= integers.size else fault
+                    # Compared as numbers: no integer holds all that may stand here.
+                    inside = -numbers[k] < integers.size - k - 0.5
+                    skip = int(np.rint(-numbers[k])) if inside else integers.size
+                    fault = fault if inside else 8
                 else:
                     sigma[hits] = numbers[k]
                     hits += 1

@@ -1,4 +1,4 @@
-"""Mille binary files: the records that a track fit hands to the Millepede fit.
+"""Read Mille binary files: the records that a track fit hands to the Millepede fit.
 
 A record (one track) is two parallel arrays of the same length: numbers and integers. After a first pair, which only
 counts errors of the writer, each measurement is
@@ -14,18 +14,18 @@ from __future__ import annotations
 import gzip
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.core.errors import DataError, NotFoundError
 
-__all__ = ["MilleBlock", "MilleFile", "MilleWriter", "RawBlock", "read_blocks", "write_records"]
+__all__ = ["MilleBlock", "MilleFile", "RawBlock", "raw_blocks", "read_blocks"]
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -163,8 +163,8 @@ def raw_blocks(
                 yield from _mapped_blocks(_Scanner(source, block_words, lenient=lenient), stream)
     except FileNotFoundError:
         raise NotFoundError(f"{source.path}: there is no such Mille file") from None
-    except (gzip.BadGzipFile, EOFError, IsADirectoryError) as error:
-        raise DataError(f"{source.path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise DataError(f"{source.path}: cannot be read: {error.strerror or error}") from error
 
 
 def _mapped_blocks(scanner: _Scanner, stream: IO[bytes]) -> Iterator[RawBlock]:
@@ -192,8 +192,8 @@ def _stream_blocks(scanner: _Scanner, stream: gzip.GzipFile) -> Iterator[RawBloc
     offset = 0
     ended = False
     while not ended:
-        more = stream.read(4 * scanner.block_words)
-        ended = not more
+        more, broken = _unpacked(stream, 4 * scanner.block_words)
+        ended = not more and not broken
         rest += more
         words = np.frombuffer(rest, np.dtype("<i4"), count=len(rest) // 4)
         start = 0
@@ -202,10 +202,25 @@ def _stream_blocks(scanner: _Scanner, stream: gzip.GzipFile) -> Iterator[RawBloc
             yield block
         rest = rest[4 * start :]
         offset += 4 * start
+        if broken:
+            raise _damaged(source, scanner.record, offset, f"the compressed data break off here: {broken}")
     if scanner.record == 1 and not rest:
         raise DataError(f"{source.path}: is empty: no record in it")
     if rest:
         raise _damaged(source, scanner.record, offset, f"{len(rest)} bytes are left after the last record")
+
+
+def _unpacked(stream: gzip.GzipFile, size: int) -> tuple[bytes, str]:
+    """So many bytes, less at the end of the stream, and what is wrong with it where they break off."""
+    parts: list[bytes] = []
+    try:
+        # Small reads, for one that fails gives nothing at all.
+        while size > 0 and (part := stream.read1(size)):
+            parts.append(part)
+            size -= len(part)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        return b"".join(parts), str(error)
+    return b"".join(parts), ""
 
 
 class _Scanner:
@@ -253,166 +268,3 @@ def _damaged(source: MilleFile, record: int, offset: int, what: str) -> DataErro
         f"{source.path}: record {record} at byte {offset}: {what}",
         hint=f"it was read as a {kind} binary: is that what it is, and was it written to its end?",
     )
-
-
-class MilleWriter:
-    """Write a C binary Mille file (float32) record by record; the file appears under its name when all is written.
-
-    >>> with MilleWriter(path) as writer:  # doctest: +SKIP
-    ...     writer.measurement(0.01, 0.02, {1: 1.0, 2: -500.0}, {1201: 1.0})
-    ...     writer.end_record()
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = _temporary(path)
-        self._stream = self._temporary.open("wb")
-        self._numbers: list[float] = [0.0]
-        self._integers: list[int] = [0]
-
-    def measurement(self, value: float, sigma: float, local: dict[int, float], labels: dict[int, float]) -> None:
-        """Add a measurement to the record; it is left out if sigma <= 0, as are derivatives that are zero.
-
-        Args:
-            value: the residual.
-            sigma: its standard deviation, same unit.
-            local: derivative by local parameter, from 1.
-            labels: derivative by label of a global parameter, > 0.
-
-        Raises:
-            DataError: an index or a label is not positive, or a number is not finite.
-        """
-        if sigma <= 0:
-            return
-        local = {index: number for index, number in local.items() if number != 0}
-        labels = {label: number for label, number in labels.items() if number != 0}
-        _check(np.array([*local, *labels], np.int64), np.array([value, sigma, *local.values(), *labels.values()]))
-        self._numbers += [value, *local.values(), sigma, *labels.values()]
-        self._integers += [0, *local, 0, *labels]
-
-    def end_record(self) -> None:
-        """Write the record; one without measurements is left out."""
-        if len(self._integers) > 1:
-            self._stream.write(np.int32(2 * len(self._integers)).tobytes())
-            self._stream.write(np.array(self._numbers, "<f4").tobytes())
-            self._stream.write(np.array(self._integers, "<i4").tobytes())
-        self._numbers, self._integers = [0.0], [0]
-
-    def __enter__(self) -> Self:
-        """Start to write."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Put the file in its place, or remove what was written if something failed."""
-        self._stream.close()
-        if kind is None:
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink()
-
-
-def write_records(
-    path: Path,
-    record_lengths: Sequence[int] | NDArray[Any],
-    values: NDArray[Any],
-    sigmas: NDArray[Any],
-    local_counts: NDArray[Any],
-    local_indices: NDArray[Any],
-    local_derivatives: NDArray[Any],
-    global_counts: NDArray[Any],
-    labels: NDArray[Any],
-    global_derivatives: NDArray[Any],
-) -> int:
-    """Write a C binary Mille file (float32) from flat arrays over all hits of all records.
-
-    Measurements with sigma <= 0, derivatives that are zero and records without measurements are left out. The file is
-    written under a temporary name and renamed.
-
-    Args:
-        path: the file to write.
-        record_lengths: (R,) hits of each record.
-        values: (M,) residuals.
-        sigmas: (M,) standard deviations.
-        local_counts: (M,) local derivatives of each hit.
-        local_indices: (L,) local parameters, from 1.
-        local_derivatives: (L,).
-        global_counts: (M,) global derivatives of each hit.
-        labels: (G,) labels of global parameters, > 0.
-        global_derivatives: (G,).
-
-    Returns:
-        The number of records written.
-
-    Raises:
-        DataError: the lengths do not fit each other, an index or label is not positive, or a number is not finite.
-    """
-    lengths = np.asarray(record_lengths, np.int64)
-    sizes = {
-        "hits": (lengths.sum(), [values, sigmas, local_counts, global_counts]),
-        "local derivatives": (np.sum(local_counts), [local_indices, local_derivatives]),
-        "global derivatives": (np.sum(global_counts), [labels, global_derivatives]),
-    }
-    for name, (expected, arrays) in sizes.items():
-        if any(len(array) != expected for array in arrays):
-            raise DataError(f"{path}: arrays of {name} have lengths {[len(a) for a in arrays]}, expected {expected}")
-    keep = np.asarray(sigmas) > 0
-    lengths, values, sigmas = _count_by(lengths, keep), np.asarray(values)[keep], np.asarray(sigmas)[keep]
-    locals_ = _keep_terms(keep, local_counts, local_indices, local_derivatives)
-    globals_ = _keep_terms(keep, global_counts, labels, global_derivatives)
-    for _, integers, numbers in (locals_, globals_):
-        _check(integers, numbers)
-    _check(np.ones(0, np.int64), np.concatenate([values, sigmas]))
-    temporary = _temporary(path)
-    temporary.write_bytes(_encode(lengths[lengths > 0], values, sigmas, locals_, globals_))
-    temporary.replace(path)
-    return int(np.count_nonzero(lengths))
-
-
-_Terms = tuple[Longs, Longs, NDArray[Any]]  # number by hit; integers and numbers of all hits
-
-
-def _keep_terms(keep: NDArray[np.bool_], counts: NDArray[Any], integers: NDArray[Any], numbers: NDArray[Any]) -> _Terms:
-    wanted = np.repeat(keep, counts) & (np.asarray(numbers) != 0)
-    kept = _count_by(np.asarray(counts, np.int64), wanted)[keep]
-    return kept, np.asarray(integers, np.int64)[wanted], np.asarray(numbers)[wanted]
-
-
-def _count_by(counts: Longs, wanted: NDArray[np.bool_]) -> Longs:
-    """How many are wanted in each of the consecutive groups of the given sizes."""
-    total = np.concatenate([[0], np.cumsum(wanted)])
-    ends = np.cumsum(counts)
-    return np.asarray(total[ends] - total[ends - counts], np.int64)
-
-
-def _encode(lengths: Longs, values: NDArray[Any], sigmas: NDArray[Any], locals_: _Terms, globals_: _Terms) -> bytes:
-    hit_pairs = 2 + locals_[0] + globals_[0]
-    hit_end = np.cumsum(hit_pairs)
-    record_of_hit = np.repeat(np.arange(len(lengths)), lengths)
-    record_pairs = 1 + np.bincount(record_of_hit, hit_pairs, len(lengths)).astype(np.int64)
-    record_start = np.cumsum(1 + 2 * record_pairs) - (1 + 2 * record_pairs)
-    # Pairs before a hit in its record, from the count over all hits: each record has one pair more in front.
-    before = hit_end - hit_pairs - (np.cumsum(record_pairs - 1) - (record_pairs - 1))[record_of_hit]
-    at = record_start[record_of_hit] + 2 + before
-    words = np.zeros(int((1 + 2 * record_pairs).sum()), "<i4")
-    numbers = words.view("<f4")
-    words[record_start] = 2 * record_pairs
-    numbers[at] = values
-    numbers[at + 1 + locals_[0]] = sigmas
-    shift = record_pairs[record_of_hit]
-    for (counts, integers, derivatives), first in ((locals_, at + 1), (globals_, at + 2 + locals_[0])):
-        where = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(len(integers))
-        numbers[where] = derivatives
-        words[where + np.repeat(shift, counts)] = integers
-    return words.tobytes()
-
-
-def _check(integers: Longs, numbers: NDArray[Any]) -> None:
-    if len(integers) and (integers.min() <= 0 or integers.max() > np.iinfo(np.int32).max):
-        raise DataError("a local index or label is outside 1 … 2147483647")
-    with np.errstate(over="ignore"):
-        if not np.isfinite(numbers.astype(np.float32)).all():
-            raise DataError("a measurement or derivative is not a finite number in single precision")
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -6,7 +6,6 @@ are inside, and it asks no other host for anything.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,14 +13,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fiducial.alignment.constants import replace_bytes
 from fiducial.core.errors import UsageError
+from fiducial.core.wording import plural
 
 if TYPE_CHECKING:
     from fiducial.alignment.reportdata import Series
 
 __all__ = ["Report", "write_report"]
 
-_PICTURES = (".svg", ".png")
 _TEMPLATE = "report.html.jinja"
 
 
@@ -63,11 +63,11 @@ def write_report(summaries: Sequence[Path], report: Report) -> dict[str, Any]:
     from fiducial.alignment.reportdata import read_series
 
     series = read_series(summaries)
-    _replace(report.output, _page(series, report).encode())
+    replace_bytes(report.output, _page(series, report).encode())
     if report.picture:
         from fiducial.alignment.reportpicture import picture
 
-        _replace(report.picture, picture(series, report.threshold, report.picture.suffix))
+        replace_bytes(report.picture, picture(series, report.threshold, report.picture.suffix))
     return _outcome(series, report)
 
 
@@ -78,8 +78,10 @@ def _check_names(summaries: Sequence[Path], report: Report) -> None:
             raise UsageError(f"{output} is a summary and would be overwritten", hint="give --output another name")
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise UsageError(f"{report.output} cannot be page and picture at once", hint="give --picture another name")
-    if report.picture and report.picture.suffix not in _PICTURES:
-        raise UsageError(f"{report.picture}: a picture is .svg or .png", hint="end its name with one of them")
+    if report.picture:
+        from fiducial.alignment.reportsvg import check_picture
+
+        check_picture(report.picture)
     if not report.threshold > 0.0:
         raise UsageError(f"a threshold of {report.threshold:g} is never reached", hint="give a positive number")
 
@@ -87,7 +89,9 @@ def _check_names(summaries: Sequence[Path], report: Report) -> None:
 def _page(series: Series, report: Report) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from fiducial.alignment import reportmodes as modes
     from fiducial.alignment import reportstory as story
+    from fiducial.alignment.reportdots import dot_plots
     from fiducial.alignment.reportplots import plots
     from fiducial.alignment.reportsvg import ROLES
 
@@ -98,7 +102,8 @@ def _page(series: Series, report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"signed": story.signed, "plural": story.plural}
+    environment.filters |= {"signed": story.signed, "plural": plural, "number": story.number}
+    environment.filters |= {"component": modes.component, "known": modes.describe_error}
     return environment.get_template(_TEMPLATE).render(
         report=report,
         series=series,
@@ -106,7 +111,10 @@ def _page(series: Series, report: Report) -> str:
         verdict=story.judge(series, report.threshold),
         notes=story.notes(series),
         tiles=story.tiles(series),
-        plots=plots(series, report.threshold),
+        plots=[*plots(series, report.threshold), *modes.correlation_plots(series), *dot_plots(series)],
+        motions=modes.motions(series),
+        pairs=modes.strongest(series),
+        weak=modes.weak_parameters(series),
         drops=story.drop_tables(series),
         rows=story.rows(series),
         versions=_versions(),
@@ -134,14 +142,3 @@ def _outcome(series: Series, report: Report) -> dict[str, Any]:
         "residual_width_um": last.residuals.width_um,
         **({"pull_mean": last.pulls.mean, "pull_width": last.pulls.width} if last.pulls else {}),
     }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put content in the place of a file in one go."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fiducial.alignment.modes import unpack_correlations
 from fiducial.core.errors import DataError, NotFoundError, UsageError
 
-__all__ = ["Convergence", "Histogram", "Kind", "Moments", "Parameter", "Pulls", "Reading", "Selected"]
-__all__ += ["Series", "Summary", "read_series", "read_summary"]
+__all__ = ["Convergence", "Correlations", "Histogram", "Kind", "Mode", "Moments", "Parameter", "Pulls", "Reading"]
+__all__ += ["Selected", "Series", "Summary", "Work", "read_series", "read_summary"]
 
 _FORMAT, _VERSION = "fiducial-alignment-summary", 1
 _HINT = "give the summary.json that each iteration's solve step wrote"
@@ -131,6 +132,7 @@ class Parameter(_Part):
     state: Literal["determined", "weak", "fixed"]
     shift: float
     error: float = Field(ge=0.0)
+    presigma: float = 0.0
     entries: int
     true_shift: float | None
     pull: float | None
@@ -158,6 +160,51 @@ class Parameter(_Part):
     def shift_over_error(self) -> float:
         """Size of the shift in units of its error; 0 for a fixed parameter."""
         return abs(self.shift) / self.error if self.error else 0.0
+
+
+class Work(_Part):
+    """A part of an iteration's work: wall time, and largest resident memory where the system could tell."""
+
+    name: str
+    seconds: float = Field(ge=0.0)
+    peak_mib: float | None = None
+
+
+class Correlations(_Part):
+    """Correlations between the parameters of one step of fits, packed."""
+
+    step: str
+    labels: list[int]
+    percent: str
+
+    @model_validator(mode="after")
+    def _unpacks(self) -> Correlations:
+        unpack_correlations(self.model_dump())
+        return self
+
+
+class Mode(_Part):
+    """A motion of many parameters that the data hardly see.
+
+    Args:
+        step: of fits.
+        eigenvalue: of the normal matrix in units of the presigmas; 1 where the presigmas alone decide.
+        error: of the motion, in units of the presigmas.
+        labels: of its largest parts, the largest first.
+        components: size of each, the whole motion having length one.
+    """
+
+    step: str
+    eigenvalue: float = Field(gt=0.0)
+    error: float = Field(gt=0.0)
+    labels: list[int] = Field(min_length=1)
+    components: list[float]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Mode:
+        if len(self.labels) != len(self.components):
+            raise ValueError(f"{len(self.components)} components for {len(self.labels)} labels")
+        return self
 
 
 class File(_Part):
@@ -188,6 +235,15 @@ class Summary(_Part):
     convergence: Convergence
     pulls: Pulls | None
     parameters: list[Parameter]
+    # Older summaries have none of these.
+    steps: list[Work] = []
+    correlations: list[Correlations] = []
+    weak_modes: list[Mode] = []
+
+    @cached_property
+    def by_label(self) -> dict[int, Parameter]:
+        """Label -> parameter."""
+        return {row.label: row for row in self.parameters}
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from fiducial.alignment.reportdata import Series
 from fiducial.alignment.reportplots import draw_chi2, draw_convergence, draw_histograms, draw_widths
 from fiducial.alignment.reportstory import to_last
-from fiducial.alignment.reportsvg import PAPER, drawing, standalone
+from fiducial.alignment.reportsvg import PAPER, drawing, encoded
 
 __all__ = ["picture"]
 
@@ -25,11 +24,7 @@ def picture(series: Series, threshold: float, suffix: str) -> bytes:
     """
     with drawing(*_SIZE, light=True) as figure:
         _draw(figure, series, threshold)
-        if suffix == ".svg":
-            return standalone(figure, _title(series)).encode()
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=160)
-        return content.getvalue()
+        return encoded(figure, _title(series), suffix)
 
 
 def _title(series: Series) -> str:

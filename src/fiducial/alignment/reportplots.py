@@ -13,10 +13,11 @@ from statistics import median
 from typing import Any
 
 from fiducial.alignment.reportdata import Histogram, Kind, Parameter, Series
-from fiducial.alignment.reportstory import number, plural, signed, to_last
+from fiducial.alignment.reportstory import number, signed, to_last
 from fiducial.alignment.reportsvg import FIRST, GRID, INK, LAST, MIDDLE, MUTED, WEAK, drawing, inline
+from fiducial.core.wording import plural
 
-__all__ = ["Plot", "draw_chi2", "draw_convergence", "draw_histograms", "draw_widths", "plots"]
+__all__ = ["Plot", "draw_chi2", "draw_convergence", "draw_histograms", "draw_widths", "iteration_shades", "plots"]
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _WIDTH, _HEIGHT = 400.0, 250.0
@@ -31,7 +32,7 @@ class Plot:
     """A plot and what is said of it.
 
     Args:
-        section: of the page: "course", "truth" or "shifts".
+        section: of the page: "course", "truth", "shifts", "modes", "drops" or "work".
         name: unique on the page.
         title: a sentence that says what is seen.
         text: how to read it.
@@ -58,7 +59,7 @@ def _colours(count: int) -> list[str]:
     return [FIRST, *[MIDDLE] * (count - 2), LAST][-count:] if count > 1 else [LAST]
 
 
-def _shades(series: Series) -> Iterator[tuple[int, str, Any]]:
+def iteration_shades(series: Series) -> Iterator[tuple[int, str, Any]]:
     """Number, colour and summary of the iterations, the first and the last at the end so that they lie on top."""
     found = list(zip(range(1, len(series) + 1), _colours(len(series)), series.summaries, strict=True))
     yield from found[1:-1]
@@ -84,7 +85,7 @@ def draw_widths(axes: Any, series: Series) -> None:
     """Width of residuals by layer and iteration."""
     drawn: dict[int, list[float]] = {}
     keys = sorted({layer.layer for summary in series.summaries for layer in summary.residuals.layers})
-    for order, colour, summary in _shades(series):
+    for order, colour, summary in iteration_shades(series):
         widths = {layer.layer: layer.width_um for layer in summary.residuals.layers}
         height = [widths.get(key, math.nan) for key in keys]
         style: dict[str, Any] = {"ms": 3.5} if colour == MIDDLE else {"ms": 6.5, "label": f"iteration {order}"}
@@ -122,7 +123,7 @@ def _narrower(series: Series) -> bool:
 
 def draw_histograms(axes: Any, series: Series) -> None:
     """Residuals of the first and the last iteration."""
-    for order, colour, summary in _shades(series):
+    for order, colour, summary in iteration_shades(series):
         if colour != MIDDLE:
             shown: Histogram = summary.residuals.histogram
             axes.stairs(shown.counts, shown.edges_um, color=colour, fill=True, alpha=0.18)
@@ -176,8 +177,9 @@ def draw_convergence(axes: Any, series: Series, threshold: float) -> None:
 
 def _tick(value: float) -> str:
     """A number on an axis; small powers of ten as 10⁻⁵."""
-    if 0.0 < value < 1e-3:
-        return f"10⁻{str(round(-math.log10(value))).translate(_SUPERSCRIPTS)}"
+    if 0.0 < abs(value) < 1e-3:
+        sign = "\N{MINUS SIGN}" if value < 0.0 else ""
+        return f"{sign}10⁻{str(round(-math.log10(abs(value)))).translate(_SUPERSCRIPTS)}"
     return f"{value:g}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -309,7 +311,10 @@ def _shifts(series: Series, kind: Kind) -> Plot:
     error = number(1e3 * median(row.error for row in free)) if free else "0"
     title = f"{str(kind).capitalize()}: shifts of {way} {kind.unit} (rms)"
     text = f"{plural(len(free), 'parameter')}, median error {error} {kind.unit}"
-    return Plot("shifts", name, title, f"{text}; {weak} weak, open." if weak else f"{text}.", svg)
+    text += f"; {weak} weak, open." if weak else "."
+    inner = linear_range(series, kind)
+    scale = f" Logarithmic beyond ±{_tick(inner)}." if inner else ""
+    return Plot("shifts", name, title, text + scale, svg)
 
 
 def _free(parameters: Sequence[Parameter], kind: Kind) -> list[Parameter]:
@@ -321,7 +326,7 @@ def _rms(rows: Sequence[Parameter]) -> float:
 
 
 def _draw_shifts(axes: Any, series: Series, kind: Kind) -> None:
-    for order, colour, summary in _shades(series):
+    for order, colour, summary in iteration_shades(series):
         rows = _free(summary.parameters, kind)
         spread = 0.7 / max(len(rows) - 1, 1)
         points = [(order - 0.35 + spread * place, 1e3 * row.shift, row) for place, row in enumerate(rows)]
@@ -333,4 +338,41 @@ def _draw_shifts(axes: Any, series: Series, kind: Kind) -> None:
             axes.plot([x for x, _ in chosen], [y for _, y in chosen], "o", ms=size, mec=colour, **open_)
     axes.axhline(0.0, color=GRID, lw=1.0, zorder=1)
     _iteration_axis(axes, len(series))
+    inner = linear_range(series, kind)
+    if inner:
+        _symmetric_log(axes, inner, _largest(series, kind))
     axes.set_ylabel(f"shift of {kind} ({kind.unit})")
+
+
+def linear_range(series: Series, kind: Kind) -> float | None:
+    """Shifts up to this size stand on a linear scale, and on a logarithmic one beyond; None where all is linear.
+
+    It is about twice the error of the last iteration: shifts that matter there can then be told from those that do not,
+    however large the shifts of the first iteration were.
+    """
+    errors = [1e3 * row.error for row in _free(series.last.parameters, kind)]
+    if not errors:
+        return None
+    inner = _round_up(2.0 * median(errors))
+    return inner if _largest(series, kind) > 5.0 * inner else None
+
+
+def _largest(series: Series, kind: Kind) -> float:
+    return max(1e3 * abs(row.shift) for one in series.summaries for row in _free(one.parameters, kind))
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10 and so on."""
+    decade = 10.0 ** math.floor(math.log10(value))
+    return next(step * decade for step in (1.0, 2.0, 5.0, 10.0) if step * decade >= value)
+
+
+def _symmetric_log(axes: Any, inner: float, largest: float) -> None:
+    axes.set_yscale("symlog", linthresh=inner, linscale=1.0)
+    far = 1.7 * largest
+    axes.set_ylim(-far, far)
+    count = math.floor(math.log10(far / inner)) + 1
+    up = [inner * 10.0**power for power in range(0, count, -(-count // 3))]
+    axes.set_yticks([*(-tick for tick in reversed(up)), 0.0, *up])
+    axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
+    axes.minorticks_off()

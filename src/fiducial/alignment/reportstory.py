@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fiducial.alignment.reportdata import Parameter, Selected, Series, Summary
+from fiducial.core.wording import plural
 
-__all__ = ["Drops", "Note", "Row", "Tile", "Verdict", "drop_tables", "judge", "notes", "number", "plural", "rows"]
+__all__ = ["Drops", "Note", "Row", "Tile", "Verdict", "drop_tables", "judge", "notes", "number", "rows"]
 __all__ += ["signed", "tiles", "to_last"]
 
 _MINUS = "\N{MINUS SIGN}"
@@ -111,11 +112,6 @@ def signed(value: float, digits: int) -> str:
     """A number with so many digits after the point and a real minus sign."""
     # Rounding first, as "-0.00" would be a strange thing to read.
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", _MINUS)
-
-
-def plural(count: int, noun: str) -> str:
-    """A number of things."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def to_last(series: Series, value: Callable[[Summary], float]) -> str:

@@ -11,7 +11,10 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from fiducial.core.errors import UsageError
 
 __all__ = [
     "FIRST",
@@ -21,9 +24,12 @@ __all__ = [
     "MIDDLE",
     "MUTED",
     "PAPER",
+    "PICTURES",
     "ROLES",
     "WEAK",
+    "check_picture",
     "drawing",
+    "encoded",
     "inline",
     "standalone",
 ]
@@ -58,6 +64,9 @@ ROLES = (
 )
 #: Names by which plots call the colours.
 INK, MUTED, GRID, FIRST, LAST, MIDDLE, WEAK, PAPER = (f"report:{role.name}" for role in ROLES)
+
+#: What the name of a picture may end with.
+PICTURES = (".svg", ".png")
 
 _FAMILY = "-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
 #: Left, right, bottom, top, in points.
@@ -97,13 +106,14 @@ _RC = {
 
 
 @contextmanager
-def drawing(width: float, height: float, *, light: bool = False) -> Iterator[Any]:
+def drawing(width: float, height: float, *, light: bool = False, left: float = _MARGINS[0]) -> Iterator[Any]:
     """A matplotlib figure of so many points, in the report's style.
 
     Args:
         width: points; what is shown on a phone has 420 or less.
         height: points.
         light: draw in the colours for a light ground, and not in their stand-ins; several plots in one figure.
+        left: margin for what is said of the vertical axis, points.
     """
     import matplotlib as mpl
     from matplotlib.colors import get_named_colors_mapping
@@ -116,7 +126,7 @@ def drawing(width: float, height: float, *, light: bool = False) -> Iterator[Any
         figure = Figure(figsize=(width / 72.0, height / 72.0), layout="constrained" if light else None)
         if not light:
             # Fixed margins let plots line up on the page, and take half the time of fitted ones.
-            left, right, bottom, top = _MARGINS
+            _, right, bottom, top = _MARGINS
             figure.subplots_adjust(left / width, bottom / height, 1.0 - right / width, 1.0 - top / height)
         yield figure
 
@@ -157,6 +167,25 @@ def standalone(figure: Any, title: str) -> str:
     head, opening, rest = svg.partition(">")
     width, height = (f"{72 * inches:.0f}" for inches in figure.get_size_inches())
     return f'{head} width="{width}" height="{height}" role="img"{opening}<title>{escape(title)}</title>{style}{rest}\n'
+
+
+def check_picture(path: Path) -> None:
+    """See that a picture can have this name.
+
+    Raises:
+        UsageError: it ends with something else than .svg or .png.
+    """
+    if path.suffix not in PICTURES:
+        raise UsageError(f"{path}: a picture is .svg or .png", hint="end its name with one of them")
+
+
+def encoded(figure: Any, title: str, suffix: str) -> bytes:
+    """A figure as a file: ".svg" as of :func:`standalone`, or ".png" in light colours."""
+    if suffix == ".svg":
+        return standalone(figure, title).encode()
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=160)
+    return content.getvalue()
 
 
 def _raw(figure: Any) -> str:

@@ -21,11 +21,12 @@ from fiducial.alignment.raw import RawData
 from fiducial.alignment.trajectory import cross
 from fiducial.core.errors import DataError, NotFoundError
 
-__all__ = ["Beam", "Misalignment", "Response", "misalign", "read_truth", "simulate", "write_truth"]
+__all__ = ["TRUTH_FORMAT", "Beam", "Misalignment", "Response", "misalign", "read_truth", "simulate", "write_truth"]
 
 Array = NDArray[np.float64]
 
-_TRUTH_FORMAT = "fiducial-alignment-truth"
+#: By this a file says that it is a truth.
+TRUTH_FORMAT = "fiducial-alignment-truth"
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _noise(
 
 def write_truth(path: Path, truth: dict[str, Six], *, seed: int, misalignment: Misalignment) -> None:
     """Write where the parts of a simulated tracker really are."""
-    content = {"format": _TRUTH_FORMAT, "seed": seed, "misalignment": asdict(misalignment), "constants": truth}
+    content = {"format": TRUTH_FORMAT, "seed": seed, "misalignment": asdict(misalignment), "constants": truth}
     replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -208,8 +209,8 @@ def read_truth(path: Path) -> dict[str, Six]:
         raise NotFoundError(f"{path}: no such truth file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != _TRUTH_FORMAT:
-            raise DataError(f"{path}: its format is {content['format']!r}, not {_TRUTH_FORMAT!r}")
+        if content["format"] != TRUTH_FORMAT:
+            raise DataError(f"{path}: its format is {content['format']!r}, not {TRUTH_FORMAT!r}")
         return {key: _six(six) for key, six in content["constants"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: no truth file: {error!r}") from None

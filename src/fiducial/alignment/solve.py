@@ -23,11 +23,12 @@ from fiducial.alignment.constants import (
 )
 from fiducial.alignment.convert import BRANCHES, LOCALS, Selection, append_records, choose
 from fiducial.alignment.geometry import Placement, place
+from fiducial.alignment.meter import metered
 from fiducial.alignment.ntuple import TrackTable, read_ntuple
 from fiducial.alignment.projection import true_residuals
 from fiducial.alignment.recipe import BINARY, FILES, write_steering
 from fiducial.alignment.simulation import read_truth
-from fiducial.alignment.summary import Gathered, Setup, metrics, summarize
+from fiducial.alignment.summary import Gathered, Setup, fit_summary, metrics, summarize
 from fiducial.core.errors import DataError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -95,14 +96,23 @@ def solve(
         raise UsageError(f"{constants} would be overwritten", hint="give --new-constants another name")
     _remove_stale(outputs)
     before = read_constants(constants)
+    steps: list[dict[str, Any]] = []
     with ExitStack() as stack:
         study = _study(truth, setup, stack)
-        gathered = _convert(ntuples, before, outputs.folder, setup, study)
-        result = _fit(outputs.folder, setup)
+        with metered(steps, "convert"):
+            gathered = _convert(ntuples, before, outputs.folder, setup, study)
+        with metered(steps, "fit") as step:
+            result = _fit(outputs.folder, setup)
+            step |= {
+                "folder": ".",
+                "free": len(result.variable),
+                "constraints": len(result.variable) - result.fitted,
+                **fit_summary(result),
+            }
         expected = _fit(study.folder, setup) if study else None
     result.write(outputs.folder)
     after = accumulate(before, corrections(setup.detector, _values(result)))
-    summary = summarize(setup, ntuples, gathered, result, expected)
+    summary = summarize(setup, ntuples, gathered, steps, result, expected)
     _write(summary, constants, after, outputs)
     return summary
 

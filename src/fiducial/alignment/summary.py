@@ -3,7 +3,9 @@
 The summary (``summary.json``)::
 
     format, version      "fiducial-alignment-summary", 1
-    stations             3 or 4
+    detector             name of the geometry, "faser" for the built-in one
+    recipe               name of the recipe
+    stations             how many of the detector's stations took part, e.g. 3 or 4 of FASER's
     inputs               ntuples that were read
     constants            {"before": {"path", "adler32"}, "after": {...}}
     tracks, hits         {"read", "used", "dropped": {reason: number}}
@@ -11,12 +13,26 @@ The summary (``summary.json``)::
                          "width_um", "mean_um"}], "histogram": {"edges_um", "counts", "outside"}}; over all hits of the
                          tracks that passed the cuts on tracks, also those with large residuals; widths are about zero
     track_chi2_ndf       of the same tracks, with the constants before
-    fit                  {"verdict", "message", "loops", "chi2", "ndf", "chi2_ndf", "rejects": {reason: number}}
+    fit                  {"verdict", "message", "loops", "chi2", "ndf", "chi2_ndf", "rejects": {reason: number}}, of the
+                         last step of the recipe
+    steps                [{"name", "seconds", "peak_mib"}], the conversion first (its name is "convert"), then each step
+                         of the recipe's fits, which have besides {"folder", "free", "constraints", "verdict",
+                         "message", "loops", "chi2", "ndf", "chi2_ndf", "rejects"}; seconds are wall time, peak_mib the
+                         largest resident memory of the whole process during it, and null where the system cannot
+                         tell; free and constraints are numbers of parameters and constraints in force, folder is
+                         relative to the fit's own
+    correlations         [{"step", "labels", "percent"}] for each step of fits, to be read with
+                         :func:`fiducial.alignment.modes.unpack_correlations`; between steps there is none
+    weak_modes           [{"step", "eigenvalue", "error", "labels", "components"}], the five worst of each step, worst
+                         first: motions of many parameters that the data hardly see. Components have length one together
+                         and count each parameter in units of its presigma, as the error does; eigenvalue is 1 / error²,
+                         and 1 where nothing but the presigma decides
     convergence          {"max_shift_over_error", "label", "determined", "weak": [label], "fixed", "definition"}
     pulls                null, or {"mean", "width", "parameters", "definition"}
-    parameters           [{"label", "key", "side", "axis", "unit", "state", "shift", "error", "presigma", "entries",
-                         "true_shift", "pull"}]; state is "determined", "weak" or "fixed"; side and the last two may
-                         be null; true_shift is in the gauge of the fit (see :mod:`fiducial.alignment.projection`)
+    parameters           [{"label", "key", "side", "axis", "unit", "state", "step", "shift", "error", "presigma",
+                         "entries", "true_shift", "pull"}]; state is "determined", "weak" or "fixed", step the name of
+                         the one whose fit had it free; step, side and the last two may be null; true_shift is in the
+                         gauge of the fit (see :mod:`fiducial.alignment.projection`)
 
 Lengths are in mm and angles in rad where the name does not say otherwise.
 """
@@ -32,6 +48,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiducial.alignment.convert import Counts, Cuts, Parameters
 from fiducial.alignment.geometry import FASER, Detector
+from fiducial.alignment.modes import correlations, weak_modes
 from fiducial.alignment.numbering import describe
 from fiducial.alignment.recipe import Recipe
 from fiducial.alignment.residuals import Residuals
@@ -39,7 +56,7 @@ from fiducial.alignment.residuals import Residuals
 if TYPE_CHECKING:
     from fiducial.alignment.result import FitResult
 
-__all__ = ["Gathered", "Setup", "metrics", "summarize"]
+__all__ = ["Gathered", "Setup", "fit_summary", "metrics", "summarize"]
 
 _FORMAT = {"format": "fiducial-alignment-summary", "version": 1}
 
@@ -93,7 +110,12 @@ class Gathered:
 
 
 def summarize(
-    setup: Setup, ntuples: Sequence[Path], gathered: Gathered, result: FitResult, expected: FitResult | None
+    setup: Setup,
+    ntuples: Sequence[Path],
+    gathered: Gathered,
+    steps: list[dict[str, Any]],
+    result: FitResult,
+    expected: FitResult | None,
 ) -> dict[str, Any]:
     """Make the summary, all but the constants.
 
@@ -101,16 +123,22 @@ def summarize(
         setup: of the solve step.
         ntuples: that were read.
         gathered: from them.
+        steps: of the work, with their time and memory.
         result: of the fit.
         expected: what the fit would have found without measurement errors, when the truth is known.
     """
     table = _parameters(result, setup, expected)
     return {
         **_FORMAT,
+        "detector": "faser",
+        "recipe": "one-fit",
         "stations": setup.stations,
         "inputs": [str(path) for path in ntuples],
         **gathered.to_json(),
-        "fit": _fit_summary(result),
+        "fit": fit_summary(result),
+        "steps": steps,
+        "correlations": [{"step": "fit", **correlations(result)}],
+        "weak_modes": [{"step": "fit", **mode} for mode in weak_modes(result)],
         "convergence": _convergence(table, setup),
         "pulls": None if expected is None else _pulls(table),
         "parameters": table,
@@ -136,6 +164,7 @@ def _parameter(
         "axis": what.axis,
         "unit": what.unit,
         "state": state,
+        "step": None if state == "fixed" else "fit",
         "shift": shift,
         "error": error if state != "fixed" else 0.0,
         "presigma": presigma,
@@ -151,7 +180,8 @@ def _state(setup: Setup, error: float, presigma: float) -> str:
     return "determined" if error < setup.determined * presigma else "weak"
 
 
-def _fit_summary(result: FitResult) -> dict[str, Any]:
+def fit_summary(result: FitResult) -> dict[str, Any]:
+    """What one fit says of itself."""
     return {
         "verdict": int(result.verdict),
         "message": result.message,

@@ -127,18 +127,6 @@ def report(
     show(write_report(summaries, Report(output, title, picture, threshold)), json_)
 
 
-@app.command(name="constants")
-def show_constants(
-    file: Annotated[Path, typer.Argument(help="Constants, e.g. inputforalign.txt.")],
-    json_: Json = False,
-) -> None:
-    """Check a file of constants and list it, with its checksum (Adler-32)."""
-    from fiducial.alignment.constants import checksum, read_constants
-
-    constants = read_constants(file)
-    show({"file": str(file), "adler32": checksum(file), "constants": constants}, json_)
-
-
 def show(content: dict[str, object], as_json: bool) -> None:
     """Print names and values, one a line, or as JSON."""
     import json

@@ -30,6 +30,8 @@ SUBJECTS: dict[str, Subject] = {
     "align": Subject("fiducial.cli.align", "Align FASER's tracker, with the options of its older scripts."),
     "alignment": Subject("fiducial.cli.alignment", "Simulate, reconstruct and solve: the steps of an alignment."),
     "fit": Subject("fiducial.cli.fit", "Solve a Millepede steering file."),
+    "constants": Subject("fiducial.cli.constants", "Read, compare, draw and check alignment constants."),
+    "mille": Subject("fiducial.cli.mille", "Show, check and convert the fit's binary files."),
     "db": Subject("fiducial.cli.db", "Look after the ledger's database."),
     "config": Subject("fiducial.cli.config", "Show and begin settings."),
     "demo": Subject("fiducial.cli.demo", "Align a simulated tracker, from raw files to constants."),

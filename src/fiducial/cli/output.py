@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import typer
@@ -16,11 +16,20 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print aligned columns; numbers to the right. Plain text: it can be piped, grepped and pasted."""
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Collection[str] = ()) -> None:
+    """Print aligned columns; numbers to the right. Plain text: it can be piped, grepped and pasted.
+
+    Args:
+        headings: of the columns.
+        rows: of cells.
+        right: headings of columns that hold numbers as text.
+    """
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *texts, strict=True)]
-    numeric = [bool(rows) and all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(headings))]
+    numeric = [
+        name in right or (bool(rows) and all(isinstance(row[i], int | float | None) for row in rows))
+        for i, name in enumerate(headings)
+    ]
     for line in [list(headings), *texts]:
         cells = [cell.rjust(w) if n else cell.ljust(w) for cell, w, n in zip(line, widths, numeric, strict=True)]
         typer.echo("  ".join(cells).rstrip())

@@ -58,22 +58,22 @@ def step(folder: Path, number: int, raw: list[RawData], stations: int) -> dict[s
 
 def fiducial(*words: object) -> Any:
     """Run a command as a workflow's step does, with JSON out."""
-    command = [sys.executable, "-c", "from fiducial.cli.alignment import app; app()", *map(str, words), "--json"]
+    command = [sys.executable, "-c", "from fiducial.cli.main import main; main()", *map(str, words), "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 
 
 def test_one_iteration_on_the_command_line(tmp_path: Path) -> None:
-    made = fiducial("simulate", tmp_path / "raw", "--run", 11705, "--files", "450-452", "--events", 400)
+    made = fiducial("alignment", "simulate", tmp_path / "raw", "--run", 11705, "--files", "450-452", "--events", 400)
     assert [Path(path).name for path in made["files"]] == [f"Faser-Physics-011705-0045{n}.raw" for n in (0, 1)]
     constants = tmp_path / "inputforalign.txt"
     write_constants(constants, {})
     for number, raw in enumerate(made["files"]):
         output = tmp_path / "2kfalignment" / f"kfalignment_011705_0045{number}.root"
-        found = fiducial("reconstruct", raw, "--constants", constants, "--stations", 3, "--output", output)
+        found = fiducial("alignment", "reconstruct", raw, "--constants", constants, "--stations", 3, "--output", output)
         assert 380 < found["tracks"] <= found["events"] == 400
     solved = fiducial(
-        *("solve", "--ntuples", tmp_path / "2kfalignment", "--constants", constants, "--stations", 3),
+        *("alignment", "solve", "--ntuples", tmp_path / "2kfalignment", "--constants", constants, "--stations", 3),
         *("--output-dir", tmp_path / "3millepede", "--new-constants", tmp_path / "new.txt"),
         *("--truth", made["truth"], "--metrics", tmp_path / "m.json"),
     )
@@ -83,6 +83,6 @@ def test_one_iteration_on_the_command_line(tmp_path: Path) -> None:
     assert summary["constants"]["before"]["adler32"] == checksum(constants) == "00000001"
     assert summary["constants"]["after"]["adler32"] == checksum(tmp_path / "new.txt")
     assert summary["tracks"]["read"] == sum(summary["tracks"]["dropped"].values()) + summary["tracks"]["used"]
-    listed = fiducial("constants", tmp_path / "new.txt")
+    listed = fiducial("constants", "show", tmp_path / "new.txt")
     assert {key: tuple(six) for key, six in listed["constants"].items()} == read_constants(tmp_path / "new.txt")
     assert (tmp_path / "3millepede" / "millepede.res").exists()

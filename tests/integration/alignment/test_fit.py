@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fiducial.alignment.fit import fit, fit_into
-from fiducial.alignment.mille import MilleWriter
+from fiducial.alignment.millewriter import MilleWriter
 from fiducial.alignment.result import FitError, read_results
 from fiducial.core.errors import DataError, FiducialError, NotFoundError, SteeringError
 from line_tracks import FIX_TWO, fit_tracks, steer, write_tracks

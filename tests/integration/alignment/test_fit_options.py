@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fiducial.alignment.fit import fit, fit_into
-from fiducial.alignment.mille import MilleWriter
+from fiducial.alignment.millewriter import MilleWriter
 from fiducial.alignment.result import FitError, FitResult, read_results
 from fiducial.alignment.weakmodes import weak_modes
 from fiducial.core.errors import DataError, FiducialError

@@ -68,16 +68,16 @@ SIX = "[0, 0, 0, 0, 0, 0]"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f'"21": {SIX}, "21": {SIX}', r'key "21" stands twice, again at character 28'),
-        (f'"4": {SIX}', r'key "4" at character 2 is no station'),
-        (f'"2x": {SIX}', r'key "2x" at character 2'),
-        (f'"2100": {SIX}', r'key "2100" at character 2'),
-        ('"21": [0, 0, 0, 0, 0]', r'key "21" at character 2 does not have six finite numbers'),
-        ('"21": [0, 0, 0, 0, 0, nan]', r'key "21" at character 2 does not have six finite numbers'),
-        ('"21": [0, 0, 0, 0, 0, one]', r'key "21" at character 2: could not convert'),
-        (f'"21": {SIX} "22": {SIX}', r'no comma after key "21", at character 26'),
-        (f'"2": {SIX}, garbage', r"no entry at character 25: ' garbage'"),
-        (f'{{"2": {SIX}}}', r"no entry at character 1"),
+        (f'"21": {SIX}, "21": {SIX}', r'character 28: key "21" stands twice'),
+        (f'"4": {SIX}', r'character 2: key "4" is not in the detector'),
+        (f'"2x": {SIX}', r'character 2: key "2x" is no station'),
+        (f'"2100": {SIX}', r'character 2: key "2100" is no station'),
+        ('"21": [0, 0, 0, 0, 0]', r'character 2: key "21" does not have six finite numbers but 5'),
+        ('"21": [0, 0, 0, 0, 0, nan]', r'character 23: key "21" does not have six finite numbers: nan'),
+        ('"21": [0, 0, 0, 0, 0, one]', r"character 23: key \"21\" has no number but 'one'"),
+        (f'"21": {SIX} "22": {SIX}', r'character 25: no comma after key "21"'),
+        (f'"2": {SIX}, garbage', r"character 26: no entry: 'garbage'"),
+        (f'{{"2": {SIX}}}', r"character 1: a brace {"),
     ],
 )
 def test_malformed_constants_are_refused_with_key_and_position(tmp_path: Path, text: str, message: str) -> None:
