@@ -1,7 +1,7 @@
 """Mille files of a large tracker: layers of modules, straight tracks, one shift a module.
 
-``python bench/silicon_like.py PARAMETERS TRACKS FILE.bin`` also writes a steering file beside it. With as many tracks as
-parameters each module has some twenty hits.
+``python bench/silicon_like.py PARAMETERS TRACKS FILE.bin`` also writes steering files beside it. With as many tracks
+as parameters each module has some twenty hits.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ def write(path: Path, parameters: int, tracks: int, seed: int = 1) -> None:
             layer = np.broadcast_to(np.arange(LAYERS), module.shape)
             residual = shifts[layer, module] + random.normal(0, RESOLUTION, module.shape)
             hits = module.size
+            slope = np.tile(z / LENGTH - 0.5, n)
             write_records(
                 part, np.full(n, LAYERS), residual.ravel(), np.full(hits, RESOLUTION),
-                np.full(hits, 2), np.tile([1, 2], hits), np.stack([np.ones(hits), np.tile(z / LENGTH, n) - 0.5], 1).ravel(),
+                np.full(hits, 2), np.tile([1, 2], hits), np.stack([np.ones(hits), slope], 1).ravel(),
                 np.ones(hits, np.int64), (layer * modules + module + 1).ravel(), np.ones(hits),
             )  # fmt: skip
             stream.write(part.read_bytes())

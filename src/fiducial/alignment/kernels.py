@@ -21,7 +21,7 @@ from fiducial.alignment.jit import compiled
 from fiducial.alignment.localfit import LARGE, SMALL, cut, down_weight, fit_record, penalty, whiten
 from fiducial.alignment.records import ONE, Places, U, padded, take_apart
 
-__all__ = ["AT_ONCE", "KEPT", "NO_MATRIX", "add_rows", "fit_block"]
+__all__ = ["AT_ONCE", "KEPT", "NO_MATRIX", "add_rows", "fit_block", "row_start"]
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -30,7 +30,18 @@ Slots = NDArray[np.uint32]
 
 #: What becomes of the matrix elements of a block.
 NO_MATRIX, AT_ONCE, KEPT = 0, 1, 2
-_NOWHERE = np.uint32(0xFFFFFFFF)
+_WIDTH = 16  # elements that the compiler takes at once
+_NOWHERE, _FIXED = np.uint32(0xFFFFFFFF), np.uint32(0xFFFFFFFE)  # places of parameters that have none, or never will
+
+
+@compiled
+def row_start(row: int) -> int:
+    """Where a row of a triangle starts: rows up to and with the diagonal, each rounded up to a multiple of 16.
+
+    What lies behind the diagonal means nothing; but loops over rows without odd ends take half of the time.
+    """
+    full, rest = row // _WIDTH, row % _WIDTH
+    return _WIDTH * (full + 1) * (_WIDTH * full // 2 + rest)
 
 
 @compiled
@@ -59,17 +70,29 @@ def _count_lost(integers: Any, at_sigma: Places, at_end: Places, hits: int, slot
 
 
 @compiled
-def _new_columns(
-    integers: Any, at_sigma: Places, at_end: Places, hits: int, slot_of: Slots, fixed: np.uint32, record: np.uint32,
-    seen: Slots, place: Slots, slots: Slots,
+def _look_up(
+    integers: Any, at_sigma: Places, at_end: Places, hits: int, slot_of: Slots, place: Slots, places: Slots
+) -> bool:
+    """Note the place in the triangle of each global derivative of a record; whether any has none yet."""
+    new = False
+    for m in range(hits):
+        for k in range(at_sigma[m] + ONE, at_end[m]):
+            places[k] = place[slot_of[integers[k]]]
+            new |= places[k] == _NOWHERE
+    return new
+
+
+@compiled
+def _count_columns(
+    integers: Any, at_sigma: Places, at_end: Places, hits: int, slot_of: Slots, record: np.uint32, seen: Slots,
+    place: Slots,
 ) -> tuple[int, int]:  # fmt: skip
-    """Look up the variable parameters of a record; how many there are, and how many of them have no place yet."""
+    """Number of variable parameters of a record, and of those that have no place yet."""
     count = new = 0
     for m in range(hits):
         for k in range(at_sigma[m] + ONE, at_end[m]):
             s = slot_of[integers[k]]
-            slots[k] = s
-            if seen[s] != record and s != fixed:
+            if seen[s] != record and place[s] != _FIXED:
                 seen[s] = record
                 count += 1
                 new += place[s] == _NOWHERE
@@ -78,67 +101,104 @@ def _new_columns(
 
 @compiled
 def _take_places(
-    at_sigma: Places, at_end: Places, hits: int, fixed: np.uint32, place: Slots, slots: Slots, column: Slots, used: int,
-    row_at: Places, triangle: Doubles,
+    integers: Any, at_sigma: Places, at_end: Places, hits: int, slot_of: Slots, place: Slots, places: Slots,
+    column: Slots, used: int, row_at: Places, triangle: Doubles,
 ) -> int:  # fmt: skip
-    """Replace slots by places in the triangle, and add places to it as needed; how many there are then."""
+    """Give places to the parameters of a record that have none; how many are used then."""
     size = U(used)
     for m in range(hits):
         for k in range(at_sigma[m] + ONE, at_end[m]):
-            s = slots[k]
-            if place[s] == _NOWHERE and s != fixed:
+            s = slot_of[integers[k]]
+            if place[s] == _NOWHERE:
                 place[s] = size
                 column[size] = s
                 for c in range(row_at[size], row_at[size + ONE]):
                     triangle[c] = 0.0
                 size += ONE
-            slots[k] = place[s]
+            places[k] = place[s]
     return np.int64(size)  # type: ignore[return-value]
 
 
 @compiled
+def _gather(
+    numbers: Any, at_sigma: Places, at_end: Places, hits: int, places: Slots, start: Places, derivative: Doubles
+) -> None:
+    """Move the derivatives by variable parameters of each measurement together, by place; equal places are added."""
+    size = U(0)
+    for m in range(hits):
+        start[m] = size
+        for k in range(at_sigma[m] + ONE, at_end[m]):
+            p = places[k]
+            if p == _FIXED:
+                continue
+            at = size
+            while at > start[m] and places[at - ONE] > p:
+                at -= ONE
+            if at > start[m] and places[at - ONE] == p:
+                derivative[at - ONE] += numbers[k]
+                continue
+            for later in range(U(0), size - at):  # nothing that is still needed is written over: size <= k
+                places[size - later] = places[size - later - ONE]
+                derivative[size - later] = derivative[size - later - ONE]
+            places[at], derivative[at] = p, numbers[k]
+            size += ONE
+    start[hits] = size
+
+
+@compiled
 def _add_measured(
-    numbers: Any, at_sigma: Places, at_end: Places, hits: int, places: Slots, weight: Doubles, row_at: Places,
-    triangle: Doubles,
-) -> None:  # fmt: skip
+    hits: int, start: Places, places: Slots, derivative: Doubles, weight: Doubles, row_at: Places, triangle: Doubles
+) -> None:
     """Add Σ w g gᵀ of a record to the triangle."""
     for m in range(hits):
-        for k in range(at_sigma[m] + ONE, at_end[m]):
-            a = places[k]
-            if a == _NOWHERE:
-                continue
-            wg = weight[m] * numbers[k]
-            for h in range(at_sigma[m] + ONE, k):
-                b = places[h]
-                if b != _NOWHERE:
-                    x = wg * numbers[h]
-                    # A label that stands twice in a measurement: both orders of the pair fall on the diagonal.
-                    triangle[row_at[max(a, b)] + U(min(a, b))] += x + x if a == b else x
-            triangle[row_at[a] + U(a)] += wg * numbers[k]
+        for a in range(start[m], start[m + 1]):
+            row, wg = row_at[places[a]], weight[m] * derivative[a]
+            for c in range(start[m], a + ONE):
+                triangle[row + U(places[c])] += wg * derivative[c]
+
+
+@compiled
+def _whiten_all(hits: int, n: int, factor: Doubles, jacobian: Doubles) -> None:
+    """The same as `whiten` for the table of local derivatives of a record, all measurements at once."""
+    size = padded(hits)
+    for i in range(n):
+        row = jacobian[i]
+        for j in range(i):
+            x, other = factor[i, j], jacobian[j]
+            for m in range(size):
+                row[m] -= x * other[m]
+    for i in range(n):
+        x, row = np.sqrt(factor[i, i]), jacobian[i]
+        for m in range(size):
+            row[m] *= x
 
 
 @compiled
 def _project(
-    integers: Any, numbers: Any, at_value: Places, at_sigma: Places, at_end: Places, hits: int, places: Slots,
-    scale: float, weight: Doubles, n: int, first: Places, row_of: Places, factor: Doubles, used: int,
-    z: Doubles, b: Doubles,
+    integers: Any, numbers: Any, at_value: Places, at_sigma: Places, hits: int, start: Places, places: Slots,
+    derivative: Doubles, scale: float, weight: Doubles, n: int, first: Places, row_of: Places, factor: Doubles,
+    jacobian: Doubles, used: int, z: Doubles, b: Doubles,
 ) -> None:  # fmt: skip
     """B = D^-½ L⁻¹ G of a record, so that Gᵀ Γ⁻¹ G = Bᵀ B."""
     for i in range(n):
         row = b[i]
-        for c in range(used):
+        for c in range(padded(used)):
             row[c] = 0.0
+    dense = n <= SMALL
+    lowest: Any = U(0)
+    if dense:
+        _whiten_all(hits, n, factor, jacobian)
     down = 1.0 / np.sqrt(scale)
-    for m in range(hits):
-        if at_end[m] == at_sigma[m] + ONE:
+    for m in range(U(hits)):
+        if start[m] == start[m + ONE]:
             continue
-        lowest = whiten(integers, numbers, at_value[m] + ONE, at_sigma[m], n, first, row_of, factor, z)
+        if not dense:
+            lowest = whiten(integers, numbers, at_value[m] + ONE, at_sigma[m], n, first, row_of, factor, z)
         for i in range(lowest, U(n)):
-            x, row = down * weight[m] * z[i], b[i]
+            x, row = down * weight[m] * (jacobian[i, m] if dense else z[i]), b[i]
             if x != 0.0:
-                for k in range(at_sigma[m] + ONE, at_end[m]):
-                    if places[k] != _NOWHERE:
-                        row[places[k]] += x * numbers[k]
+                for k in range(start[m], start[m + ONE]):
+                    row[places[k]] += x * derivative[k]
 
 
 @compiled
@@ -167,13 +227,12 @@ def _subtract_projection(n: int, used: int, b: Doubles, row_at: Places, triangle
 @compiled
 def _scatter(used: int, column: Any, triangle: Doubles, matrix: Doubles, part: int, parts: int) -> None:
     """Add a triangle to the lower one of the matrix, or only to the rows of one part of it."""
-    at = U(0)
     for a in range(U(used)):
+        row = triangle[row_start(a) :]
         for c in range(a + ONE):
             high, low = max(column[a], column[c]), min(column[a], column[c])
             if parts == 1 or high % parts == part:
-                matrix[high, low] += triangle[at + c]
-        at += a + ONE
+                matrix[high, low] += row[c]
 
 
 @compiled
@@ -187,7 +246,7 @@ def _room(array: Any, size: int) -> Any:
 
 
 @compiled
-def _order(integers: Any, start: Longs, pairs: Longs, locals_: int) -> Longs:
+def _order(integers: Any, start: Longs, pairs: Longs, locals_: np.uint32) -> Longs:
     """An order of the records in which those that name nearly the same parameters are close.
 
     Two records have the same smallest hash of their labels as often as they have labels in common (A. Broder, On the
@@ -195,12 +254,11 @@ def _order(integers: Any, start: Longs, pairs: Longs, locals_: int) -> Longs:
     """
     key = np.empty(pairs.size, np.uint64)
     for r in range(pairs.size):
-        first = second = U(0xFFFFFFFFFFFFFFFF)
+        first = second = np.uint32(0xFFFFFFFF)
         for label in integers[start[r] : start[r] + pairs[r]]:
-            if label > locals_:
-                mixed = U(label) * U(0x9E3779B97F4A7C15)
-                first, second = min(first, mixed), min(second, mixed ^ U(0x5555555555555555))
-        key[r] = (first >> U(32) << U(32)) | (second >> U(32))
+            mixed = np.uint32(label * np.uint32(0x9E3779B1)) if label > locals_ else np.uint32(0xFFFFFFFF)
+            first, second = min(first, mixed), min(second, mixed ^ np.uint32(0x55555555))
+        key[r] = (U(first) << U(32)) | U(second)
     return np.argsort(key, kind="mergesort")
 
 
@@ -241,15 +299,17 @@ def fit_block(
     q, z = np.empty(most_locals), np.empty(most_locals)
     widest = min(2 * most_pairs + 16, gradient.size - 1) if mode else 0
     seen, place = np.zeros(gradient.size, np.uint32), np.full(gradient.size, _NOWHERE, np.uint32)
-    slots, column = np.empty(most_pairs, np.uint32), np.empty(widest, np.uint32)
+    place[fixed] = _FIXED
+    places, derivative, start = np.empty(most_pairs, np.uint32), np.empty(most_pairs), np.empty(most_hits + 1, U)
+    column = np.empty(widest, np.uint32)
     row_at = np.zeros(widest + 2, U)
-    for a in range(widest + 1):
-        row_at[a + 1] = row_at[a] + U(a + 1)
-    triangle, b = np.empty(1), np.empty((most_locals, widest))
+    for a in range(widest + 2):
+        row_at[a] = U(row_start(a))
+    triangle, b = np.empty(1), np.zeros((most_locals, padded(widest)))
     counts, columns, triangles = np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0)
     groups, kept_columns, kept_elements, used = 0, 0, 0, 0
     total, freedom = 0.0, 0
-    order = _order(all_integers, integer_start, pairs, sizes[0]) if mode else np.arange(pairs.size)
+    order = _order(all_integers, integer_start, pairs, np.uint32(sizes[0])) if mode else np.arange(pairs.size)
     for place_in_order in range(pairs.size):
         r = order[place_in_order]
         integers = all_integers[integer_start[r] : integer_start[r] + pairs[r]]
@@ -278,35 +338,38 @@ def fit_block(
         )  # fmt: skip
         if mode == NO_MATRIX:
             continue
-        count, new = _new_columns(
-            integers, at_sigma, at_end, hits, slot_of, fixed, np.uint32(place_in_order + 1), seen, place, slots
-        )
-        if new and used and 6 * (used + new) > 7 * count + 48:  # too many columns would be of other records only
-            if mode == AT_ONCE:
-                _scatter(used, column, triangle, matrix, 0, 1)
-            else:
-                counts, columns = _room(counts, groups + 1), _room(columns, kept_columns + used)
-                triangles = _room(triangles, kept_elements + used * (used + 1) // 2)
-                groups, kept_columns, kept_elements = _keep(
-                    used, column, triangle, counts, columns, triangles, groups, kept_columns, kept_elements
-                )
-            for a in range(used):
-                place[column[a]] = _NOWHERE
-            used, new = 0, count
-        if new:
-            triangle = _room(triangle, (used + new) * (used + new + 1) // 2)
-        used = _take_places(at_sigma, at_end, hits, fixed, place, slots, column, used, row_at, triangle)
-        _add_measured(numbers, at_sigma, at_end, hits, slots, weight, row_at, triangle)
+        if _look_up(integers, at_sigma, at_end, hits, slot_of, place, places):
+            count, new = _count_columns(
+                integers, at_sigma, at_end, hits, slot_of, np.uint32(place_in_order + 1), seen, place
+            )
+            if used and 6 * (used + new) > 7 * count + 48:  # too many columns would be of other records only
+                if mode == AT_ONCE:
+                    _scatter(used, column, triangle, matrix, 0, 1)
+                else:
+                    counts, columns = _room(counts, groups + 1), _room(columns, kept_columns + used)
+                    triangles = _room(triangles, kept_elements + row_start(used))
+                    groups, kept_columns, kept_elements = _keep(
+                        used, column, triangle, counts, columns, triangles, groups, kept_columns, kept_elements
+                    )
+                for a in range(used):
+                    place[column[a]] = _NOWHERE
+                used, new = 0, count
+            triangle = _room(triangle, row_start(used + new))
+            used = _take_places(
+                integers, at_sigma, at_end, hits, slot_of, place, places, column, used, row_at, triangle
+            )
+        _gather(numbers, at_sigma, at_end, hits, places, start, derivative)
+        _add_measured(hits, start, places, derivative, weight, row_at, triangle)
         _project(
-            integers, numbers, at_value, at_sigma, at_end, hits, slots, scale, weight, n, first, row_of, gamma, used,
-            z, b,
+            integers, numbers, at_value, at_sigma, hits, start, places, derivative, scale, weight, n, first, row_of,
+            gamma, jacobian, used, z, b,
         )  # fmt: skip
         _subtract_projection(n, used, b, row_at, triangle)
     if mode == AT_ONCE:
         _scatter(used, column, triangle, matrix, 0, 1)
     elif mode == KEPT and used:
         counts, columns = _room(counts, groups + 1), _room(columns, kept_columns + used)
-        triangles = _room(triangles, kept_elements + used * (used + 1) // 2)
+        triangles = _room(triangles, kept_elements + row_start(used))
         groups, kept_columns, kept_elements = _keep(
             used, column, triangle, counts, columns, triangles, groups, kept_columns, kept_elements
         )
@@ -319,7 +382,7 @@ def _keep(
     groups: int, kept_columns: int, kept_elements: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Put a triangle behind those that are kept already; how much is there then."""
-    elements = used * (used + 1) // 2
+    elements = row_start(used)
     counts[groups] = used
     columns[kept_columns : kept_columns + used] = column[:used]
     triangles[kept_elements : kept_elements + elements] = triangle[:elements]
@@ -332,6 +395,6 @@ def add_rows(counts: Longs, columns: Slots, triangles: Doubles, matrix: Doubles,
     used, filled = 0, 0
     for r in range(counts.size):
         size = counts[r]
-        elements = size * (size + 1) // 2
+        elements = row_start(size)
         _scatter(size, columns[used : used + size], triangles[filled : filled + elements], matrix, part, parts)
         used, filled = used + size, filled + elements

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from fiducial.alignment.jit import compiled
-from fiducial.alignment.kernels import add_rows
+from fiducial.alignment.kernels import add_rows, row_start
 
 __all__ = ["FullMatrix", "SparseMatrix"]
 
@@ -63,12 +63,12 @@ def _add_triangles(
         while 2 * (used + size * (size + 1) // 2) > keys.size:
             keys, sums = _larger(keys, sums)
         for a in range(size):
+            row = triangles[at + row_start(a) :]
             for c in range(a + 1):
                 high, low = max(column[a], column[c]), min(column[a], column[c])
-                if triangles[at] != 0.0 and high % parts == part:
-                    used += _add_to((U(high) << _SHIFT) | U(low), triangles[at], keys, sums)
-                at += 1
-        column0 += size
+                if row[c] != 0.0 and high % parts == part:
+                    used += _add_to((U(high) << _SHIFT) | U(low), row[c], keys, sums)
+        column0, at = column0 + size, at + row_start(size)
     return keys, sums, used
 
 
@@ -90,16 +90,16 @@ class SparseMatrix:
 
     def add_elements(self, columns: Longs, values: Doubles) -> None:
         """Add a symmetric matrix (n, n) over some parameters."""
-        lower = np.tril_indices(len(columns))
-        triangle = np.asarray(values)[lower]
+        triangle = np.concatenate([np.resize(row, row_start(k + 1) - row_start(k)) for k, row in enumerate(values)])
         for part in range(len(self._tables)):
             self.add(np.array([len(columns)]), columns.astype(np.uint32), triangle, part, len(self._tables))
 
     def add_diagonal(self, values: Doubles) -> None:
         """Add to the diagonal, element by element."""
         used = np.flatnonzero(values)
+        diagonal = np.repeat(values[used], row_start(1))
         for part in range(len(self._tables)):
-            self.add(np.ones(len(used), np.int64), used.astype(np.uint32), values[used], part, len(self._tables))
+            self.add(np.ones(len(used), np.int64), used.astype(np.uint32), diagonal, part, len(self._tables))
 
     def lower(self) -> csr_array:
         """The lower triangle."""
