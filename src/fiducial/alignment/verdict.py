@@ -5,9 +5,9 @@ See the Millepede-II manual, "List of exit codes".
 
 from __future__ import annotations
 
-from fiducial.core.errors import DataError, FiducialError, NotFoundError, SteeringError
+from fiducial.core.errors import DataError, FiducialError, NotFoundError, SteeringError, UsageError
 
-__all__ = ["MESSAGES", "MILD", "FitError", "verdict_of"]
+__all__ = ["MESSAGES", "MILD", "FitError", "NoSteeringError", "TwoSteeringsError", "verdict_of"]
 
 MESSAGES = {
     -1: "Still running or crashed",
@@ -61,6 +61,18 @@ class FitError(DataError):
     def __init__(self, message: str, verdict: int, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.verdict = verdict
+
+
+class NoSteeringError(NotFoundError):
+    """No steering file is named, and the default one is not there."""
+
+    verdict = 10
+
+
+class TwoSteeringsError(UsageError):
+    """A fit has one steering file."""
+
+    verdict = 12
 
 
 def verdict_of(error: BaseException) -> int:

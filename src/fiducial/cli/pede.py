@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from fiducial.alignment.outputs.files import announce, write_failure
+from fiducial.alignment.verdict import NoSteeringError, TwoSteeringsError, verdict_of
 from fiducial.core.errors import FiducialError, UsageError
 
 if TYPE_CHECKING:
@@ -81,9 +83,7 @@ def read_words(words: Sequence[str]) -> Words:
         elif word.startswith("-") and len(word) > 1:
             _read_letters(word, found)
         elif found.steering is not None:
-            error = UsageError(f"a second steering file: '{word}'", hint="give one")
-            error.verdict = 12  # type: ignore[attr-defined] # read by verdict_of
-            raise error
+            raise TwoSteeringsError(f"a second steering file: '{word}'", hint="give one")
         else:
             found.steering = word
     return found
@@ -131,20 +131,32 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str]) -> int:
-    from fiducial.alignment.verdict import verdict_of
-
     try:
         words = read_words(arguments)
+        _check_steering(words)
         return _fit(words)
+    except (TwoSteeringsError, NoSteeringError) as error:
+        announce(Path())
+        write_failure(Path(), error)
+        _complain(error)
+        return verdict_of(error)
     except UsageError as error:
         _complain(error)
-        return verdict_of(error) if hasattr(error, "verdict") else _USAGE
+        return _USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except (FiducialError, MemoryError, OSError) as error:
         _complain(error)
         return verdict_of(error)
+
+
+def _check_steering(words: Words) -> None:
+    if words.steering is None and words.model is None and not Path(_DEFAULT).is_file():
+        raise NoSteeringError(
+            f"no steering file is named, and there is no {_DEFAULT} here",
+            hint="name one; or try fiducial-pede -t, which makes its own data; see fiducial-pede --help",
+        )
 
 
 def _complain(error: BaseException) -> None:
