@@ -243,7 +243,12 @@ def test_a_failure_leaves_nothing_that_looks_new(
     with pytest.raises(kind) as caught:
         fit_into(broken(tmp_path, how), output, threads=threads)
     assert what in caught.value.message
-    assert sorted(path.name for path in output.iterdir()) == ["millepede.end", "millepede.res~"]
+    assert sorted(path.name for path in output.iterdir()) == [
+        "millepede.end",
+        "millepede.json",
+        "millepede.log",
+        "millepede.res~",
+    ]
     end = (output / "millepede.end").read_text()
     assert int(end[:5]) == code
     assert what in end
