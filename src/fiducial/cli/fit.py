@@ -31,7 +31,7 @@ _WAYS_OUT = {
 @app.command()
 def command(
     steering: Annotated[Path, typer.Argument(help="Steering file, as pede takes it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the files millepede.*")] = Path(),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the files millepede.*.")] = Path(),
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write millepede.parquet too.")] = False,
     check: Annotated[bool, typer.Option("--check", "-c", help="Check the input only; there is no solution.")] = False,
