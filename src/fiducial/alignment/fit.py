@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from fiducial.alignment.problem import Problem, name_labels
 from fiducial.alignment.quality import Findings
 from fiducial.alignment.result import REJECT_CAUSES, FitResult, Iteration
 from fiducial.alignment.settings import Settings
-from fiducial.alignment.steering import Steering, read_steering
+from fiducial.alignment.steering import Option, Steering, read_steering
 from fiducial.alignment.verdict import MESSAGES, FitError
 from fiducial.alignment.weakmodes import WeakMode, weak_modes
 
@@ -97,7 +98,8 @@ def fit_into(
     try:
         if isinstance(steering, Path):
             steering = read_steering(steering)
-        steering.options.update(options or {})
+        added = [Option("command line", keyword, numbers) for keyword, numbers in (options or {}).items()]
+        steering = replace(steering, given=[*steering.given, *added])
         result = fit(steering, threads=threads, progress=progress)
         result.write(directory, parquet=parquet)
     except BaseException as error:
@@ -148,6 +150,7 @@ class _Fit:
             result = check_input(self.problem, constraints, self.settings, self.data, self.warnings)
         else:
             result = self._solved()
+        result.seconds = self.seconds
         self.notes.complete(result, self.data)
         return result
 

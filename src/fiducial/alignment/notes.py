@@ -35,7 +35,7 @@ class Notes:
         self._steering = steering
         self._settings = settings
         self._started = time.perf_counter()
-        self._watch = Watch(steering.options)
+        self._watch = Watch(settings)
         self._searches: dict[int, Search] = {}
         self._memory: dict[str, int] = {}
 
@@ -65,11 +65,9 @@ class Notes:
         if self._steering.method.name == "diagonalization" and result.covariance.size:
             labels = result.labels[result.variable]
             result.eigenvectors = Eigenvectors.of(labels, result.covariance, result.fitted)
-        details = getattr(data, "details", None)
-        if details is not None:
-            result.monitored = self._watch.monitored(result.labels, details)
-            result.histograms = self._watch.histograms(details)
-        result.draw = "histprint" in self._steering.options
+        result.monitored = self._watch.monitored(result.labels, data.details)
+        result.histograms = self._watch.histograms(data.details)
+        result.draw = self._settings.histograms
         result.memory = self._memory
         result.seconds["monitoring"] = time.perf_counter() - started
         result.seconds["total"] = self.elapsed()

@@ -9,34 +9,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.loops import Cuts
+from fiducial.alignment.loops import Cuts, Details
 from fiducial.alignment.mille import MilleBlock
 from fiducial.alignment.outputs.his import Histogram
 from fiducial.alignment.outputs.mon import Monitored, Wanted, bin_of
+from fiducial.alignment.settings import Settings
 
-__all__ = ["Details", "Watch"]
+__all__ = ["Watch"]
 
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
 _ENOUGH = 20_000  # measurements for histograms that nobody asked for
-_PULL_RANGE = 5.0
 _SMALLEST_VARIANCE = 1e-6  # a pull needs this part of the measurement's own variance to be left by the local fit
-
-
-class Details(Protocol):
-    """A block after its local fits; arrays are by measurement (M,) or by record (R,)."""
-
-    block: MilleBlock
-    residual: Doubles
-    variance: Doubles
-    chi2: Doubles
-    ndf: Longs
 
 
 _Source = Callable[[Doubles, Cuts], Generator[Details]]
@@ -46,13 +35,13 @@ class Watch:
     """Remembers parameters while a fit runs, and looks at their residuals when it has ended.
 
     Args:
-        options: of the steering.
+        settings: of the fit.
     """
 
-    def __init__(self, options: Mapping[str, tuple[float, ...]]) -> None:
-        self._wanted = Wanted.of(options)
-        self._thorough = "histprint" in options
-        self._range = abs(options.get("pullrange", (_PULL_RANGE,))[0])
+    def __init__(self, settings: Settings) -> None:
+        self._wanted = Wanted.of(settings.monitoring, settings.monitor_bins, pulls=settings.monitor_pulls)
+        self._thorough = settings.histograms
+        self._range = settings.pull_range
         self._loops: dict[int, Doubles] = {}
         self._cuts = Cuts()
 
@@ -119,11 +108,12 @@ def _fill(chosen: Mapping[str, Histogram], blocks: Iterable[Details], enough: in
     for details in blocks:
         block = details.block
         aligned = np.diff(block.global_start) > 0
+        known = details.weight > 0
         residual, pull = details.residual / block.sigma, _pulls(details)
         fitted = details.ndf > 0
         values = {
-            "global": residual[aligned],
-            "local": residual[~aligned],
+            "global": residual[known & aligned],
+            "local": residual[known & ~aligned],
             "global pull": pull[aligned],
             "local pull": pull[~aligned],
             "chi2": details.chi2[fitted] / details.ndf[fitted],
@@ -141,7 +131,7 @@ def _pulls(details: Details) -> Doubles:
     """(M,) residuals over their own standard deviation; NaN where the local fit leaves none."""
     sigma = details.block.sigma.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        left = details.variance > _SMALLEST_VARIANCE * sigma**2
+        left = (details.weight > 0) & (details.variance > _SMALLEST_VARIANCE * sigma**2)
         return np.where(left, details.residual / np.sqrt(np.where(left, details.variance, 1.0)), np.nan)
 
 

@@ -136,20 +136,26 @@ def _show(result: FitResult, output: Path) -> None:
     from fiducial.alignment.outputs.his import drawing
     from fiducial.cli.output import amount, span
 
-    _show_parameters(result, output)
-    typer.echo("")
+    if not result.checked:
+        _show_parameters(result, output)
+        typer.echo("")
     for histogram in result.histograms if result.draw else ():
         typer.echo(drawing(histogram) + "\n")
     typer.echo(f"records     {result.records}{_rejects(result)}")
-    typer.echo(f"parameters  {result.fitted} fitted in {result.loops} loops; {len(result.labels)} in all")
-    if not result.checked:
+    if result.checked:
+        typer.echo(
+            f"parameters  {len(result.variable)} variable of {len(result.labels)}; see {output / 'millepede.res'}"
+        )
+    else:
+        typer.echo(f"parameters  {result.fitted} fitted in {result.loops} loops; {len(result.labels)} in all")
         typer.echo(f"chi2/ndf    {result.chi2_per_ndf:.4g} = {result.chi2:.6g} / ({result.ndf} - {result.fitted})")
     memory = f", {amount(max(result.memory.values()))} of memory" if result.memory else ""
     typer.echo(f"took        {span(result.seconds.get('total'))}{memory}")
     typer.echo(f"files       {output / 'millepede.*'}")
     for warning in result.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{result.verdict}: {result.message}")
+    only = "; only the input was checked" if result.checked else ""
+    typer.echo(f"{result.verdict}: {result.message}{only}")
     if way_out := _WAYS_OUT.get(result.verdict):
         typer.echo(f"hint: {way_out}", err=True)
 

@@ -192,17 +192,16 @@ def test_what_lies_outside_is_in_the_outer_bins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "wanted"),
+    ("mode", "wanted"),
     [
-        ({}, None),
-        ({"monitorresiduals": ()}, mon.Wanted(False, True, True, False, 100)),
-        ({"monitorpulls": (2.0, 500.0)}, mon.Wanted(True, False, True, False, 500)),
-        ({"monitorpulls": (-1.0, 5.0)}, mon.Wanted(True, False, False, True, 100)),
-        ({"monitorresiduals": (0.0,)}, None),
+        (3, mon.Wanted(True, True, True, False, 100)),
+        (2, mon.Wanted(True, False, True, False, 100)),
+        (-1, mon.Wanted(True, False, False, True, 100)),
+        (0, None),
     ],
 )
-def test_what_is_monitored(options: dict[str, tuple[float, ...]], wanted: mon.Wanted | None) -> None:
-    assert mon.Wanted.of(options) == wanted
+def test_which_loops_are_monitored(mode: int, wanted: mon.Wanted | None) -> None:
+    assert mon.Wanted.of(mode, 100, pulls=True) == wanted
 
 
 def test_a_histogram_is_written_and_drawn() -> None:

@@ -7,7 +7,6 @@ pede: what lies outside is counted in the first or the last bin. Where half of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +22,6 @@ Longs = NDArray[np.int64]
 BIN = 0.1
 _SINGLE_BIN = np.float32(BIN)  # pede calculates these in single precision, and so the last digit shows
 _TO_SIGMA = np.float32(1.4826)  # of a Gauss distribution, from the median of absolute deviations
-_LEAST_BINS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +43,12 @@ class Wanted:
     bins: int
 
     @classmethod
-    def of(cls, options: Mapping[str, tuple[float, ...]]) -> Wanted | None:
-        """Read ``monitorresiduals`` or ``monitorpulls``, each with a mode and a number of bins."""
-        given = [keyword for keyword in ("monitorresiduals", "monitorpulls") if keyword in options]
-        if not given:
-            return None
-        numbers = options[given[-1]]
-        mode = int(numbers[0]) if numbers else 3
-        bins = max(int(numbers[1]), _LEAST_BINS) if len(numbers) > 1 else _LEAST_BINS
+    def of(cls, mode: int, bins: int, *, pulls: bool) -> Wanted | None:
+        """From the mode: 1 the first loop, 2 the last one, 3 both, negative every one, 0 none."""
         if mode == 0:
             return None
         first, last = (mode > 0 and bool(mode & bit) for bit in (1, 2))
-        return cls(given[-1] == "monitorpulls", first, last, mode < 0, bins)
+        return cls(pulls, first, last, mode < 0, bins)
 
 
 @dataclass
