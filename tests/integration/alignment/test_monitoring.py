@@ -44,7 +44,9 @@ def test_pulls_are_as_wide_as_their_errors_say(tmp_path: Path) -> None:
     pulls = {(h.number, h.version): h for h in result.histograms}
     first, last = (pulls[13, version].mean_and_sigma for version in (0, 1))
     kinks = pulls[14, 1].mean_and_sigma
-    assert first is not None and last is not None and kinks is not None
+    assert first is not None
+    assert last is not None
+    assert kinks is not None
     assert first[1] > 1.2  # before the fit, modules are not where they are thought to be
     assert abs(last[1] - 1) < 0.03
     assert abs(kinks[1] - 1) < 0.03
