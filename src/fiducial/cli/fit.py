@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fiducial.cli.lazy import subject_app
+from fiducial.core.errors import UsageError
 
 if TYPE_CHECKING:
     from fiducial.alignment.result import FitResult
@@ -57,13 +58,13 @@ def command(
     """
     prepare_threads()
     _check_parquet(wanted=parquet)
-    with kernels_told() as tell:
-        if program := pede or _setting():
-            result = _fit_with(program, steering, output, check=check, timeout=timeout, tell=tell)
-            if parquet:
-                _write_parquet(result, output)
-        else:
-            result = _fit(steering, output, threads=threads, check=check, parquet=parquet, tell=tell)
+    if program := pede or _setting():
+        result = _fit_with(program, steering, output, check=check, timeout=timeout)
+        if parquet:
+            _write_parquet(result, output)
+    else:
+        _refuse_timeout(timeout)
+        result = _fit(steering, output, threads=threads, check=check, parquet=parquet)
     if json_:
         from fiducial.cli.output import print_json
 
@@ -106,24 +107,27 @@ def kernels_told() -> Iterator[Callable[[str], None]]:
 _COMPILING = "compiling the fit's kernels, once per installation (about 20 s)"
 
 
-def _fit(
-    steering: Path, output: Path, *, threads: int | None, check: bool, parquet: bool, tell: Callable[[str], None]
-) -> FitResult:
-    from fiducial.alignment.fit import fit_into
+def _fit(steering: Path, output: Path, *, threads: int | None, check: bool, parquet: bool) -> FitResult:
+    with kernels_told() as tell:
+        from fiducial.alignment.fit import fit_into
 
-    added = {"checkinput": (1.0,)} if check else {}
-    return fit_into(steering, output, threads=threads, parquet=parquet, options=added, progress=tell)
+        added = {"checkinput": (1.0,)} if check else {}
+        return fit_into(steering, output, threads=threads, parquet=parquet, options=added, progress=tell)
 
 
-def _fit_with(
-    program: str, steering: Path, output: Path, *, check: bool, timeout: float | None, tell: Callable[[str], None]
-) -> FitResult:
+def _fit_with(program: str, steering: Path, output: Path, *, check: bool, timeout: float | None) -> FitResult:
     from fiducial.alignment.external import fit_with
-    from fiducial.core.errors import UsageError
+    from fiducial.cli.status import told
 
     if check:
         raise UsageError("--check does not go with an external pede", hint="say `checkinput` in the steering file")
-    return fit_with(program, steering, output, timeout=timeout, progress=tell)
+    with told() as tell:
+        return fit_with(program, steering, output, timeout=timeout, progress=tell)
+
+
+def _refuse_timeout(timeout: float | None) -> None:
+    if timeout is not None:
+        raise UsageError("--timeout is for an external pede", hint="name it with --pede")
 
 
 def _write_parquet(result: FitResult, output: Path) -> None:

@@ -193,14 +193,13 @@ def _make(words: Words) -> Generated | None:
 
 
 def _print(result: FitResult, made: Generated | None) -> None:
-    from fiducial.alignment.outputs.his import Histogram, drawing
+    from fiducial.alignment.outputs.his import drawing
     from fiducial.alignment.outputs.log import log_text
     from fiducial.alignment.outputs.res import result_text
 
     print(log_text(result, explained=False))
     for histogram in result.histograms if result.draw else ():
-        if isinstance(histogram, Histogram):
-            print(drawing(histogram) + "\n")
+        print(drawing(histogram) + "\n")
     lines = (result.checked or result_text(result)).splitlines()
     print("\n".join(lines[: _FIRST_LINES + 1]))
     if len(lines) > _FIRST_LINES + 1:

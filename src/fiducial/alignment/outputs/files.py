@@ -61,7 +61,8 @@ def _extra_texts(result: FitResult) -> dict[str, str]:
 
     texts: dict[str, str] = {}
     if result.histograms:
-        texts["millepede.his"] = his.histogram_text(result.histograms)
+        curve = his.Curve(1, "Function value in iterations", [(row.loop, row.chi2) for row in result.iterations])
+        texts["millepede.his"] = his.histogram_text([*result.histograms, curve])
     if result.monitored is not None:
         texts["millepede.mon"] = mon.monitor_text(result.monitored)
     if result.eigenvectors is not None:
