@@ -24,7 +24,7 @@ def test_monitored_residuals_are_pedes(name: str, tmp_path: Path) -> None:
     assert len(different) <= len(ours) // 200, different[:5]
 
 
-def steering(folder: Path, options: str, records: int = 1000) -> Path:
+def steering(folder: Path, options: str, records: int = 3000) -> Path:
     made = generate(folder, "BRLC", records=records)
     made.steering.write_text(options + made.steering.read_text())
     return made.steering
@@ -67,6 +67,6 @@ def test_without_being_asked_it_looks_at_few_records(tmp_path: Path) -> None:
 
 def test_outliers_do_not_change_what_is_looked_at(tmp_path: Path) -> None:
     """Records that are cut are in the histograms all the same, as in pede."""
-    result = fit(steering(tmp_path, "histprint\nchisqcut 1.0 1.0\n", 2000))
+    result = fit(steering(tmp_path, "histprint\nchisqcut 100.0 10.0\n", 3000))
     assert sum(result.rejects.values()) > 0
-    assert {h.entries for h in result.histograms if h.number == 5} == {2000}
+    assert {h.entries for h in result.histograms if h.number == 5} == {3000}
