@@ -42,7 +42,11 @@ _EPSILON = float(np.finfo(np.float64).eps)
 
 
 def fit(
-    steering: Steering | Path, *, threads: int | None = None, progress: Callable[[str], None] | None = None
+    steering: Steering | Path,
+    *,
+    threads: int | None = None,
+    sampled: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Fit the global parameters, or only look at the input if the steering says `checkinput`.
 
@@ -51,6 +55,7 @@ def fit(
     Args:
         steering: what to fit, or the steering file that says it.
         threads: to share the work; None: as many as the steering says, else one.
+        sampled: whether the first records shall fill histograms, if the steering does not say `histprint`.
         progress: is told in words what goes on.
 
     Returns:
@@ -67,7 +72,8 @@ def fit(
     settings = Settings.of(steering)
     workers = Workers(threads or settings.threads or 1)
     try:
-        return _Fit(steering, settings, workers, progress or _silent).run()
+        notes = Notes(steering, settings, sampled=sampled)
+        return _Fit(steering, settings, workers, notes, progress or _silent).run()
     finally:
         workers.close()
 
@@ -100,7 +106,7 @@ def fit_into(
             steering = read_steering(steering)
         added = [Option("command line", keyword, numbers) for keyword, numbers in (options or {}).items()]
         steering = replace(steering, given=[*steering.given, *added])
-        result = fit(steering, threads=threads, progress=progress)
+        result = fit(steering, threads=threads, sampled=True, progress=progress)
         result.write(directory, parquet=parquet)
     except BaseException as error:
         write_failure(directory, error)
@@ -116,7 +122,7 @@ class _Fit:
     """State of one fit between its loops over the data."""
 
     def __init__(
-        self, steering: Steering, settings: Settings, workers: Workers, progress: Callable[[str], None]
+        self, steering: Steering, settings: Settings, workers: Workers, notes: Notes, progress: Callable[[str], None]
     ) -> None:
         self.steering = steering
         self.settings = settings
@@ -124,7 +130,7 @@ class _Fit:
         self.workers = workers
         self.data = Data(steering.files, workers, settings.reading)
         self.warnings = list(steering.warnings)
-        self.notes = Notes(steering, settings)
+        self.notes = notes
         self.seconds: dict[str, float] = {}
         self.iterations: list[Iteration] = []
         self.iteration = self.loops = 0

@@ -29,9 +29,11 @@ class Notes:
     Args:
         steering: what is fitted.
         settings: how.
+        sampled: whether histograms are filled although nobody asked for them.
     """
 
-    def __init__(self, steering: Steering, settings: Settings) -> None:
+    def __init__(self, steering: Steering, settings: Settings, *, sampled: bool) -> None:
+        self._sampled = sampled
         self._steering = steering
         self._settings = settings
         self._started = time.perf_counter()
@@ -65,8 +67,10 @@ class Notes:
         if self._steering.method.name == "diagonalization" and result.covariance.size:
             labels = result.labels[result.variable]
             result.eigenvectors = Eigenvectors.of(labels, result.covariance, result.fitted)
-        result.monitored = self._watch.monitored(result.labels, data.details)
-        result.histograms = self._watch.histograms(data.details)
+        if result.loops:
+            result.monitored = self._watch.monitored(result.labels, data.details)
+            if self._sampled or self._settings.histograms:
+                result.histograms = self._watch.histograms(data.details)
         result.draw = self._settings.histograms
         result.memory = self._memory
         result.seconds["monitoring"] = time.perf_counter() - started

@@ -1,7 +1,7 @@
 """Residuals by label, and histograms, from the first and the last loop of a fit.
 
 The local fits of these loops are made again for it, at the parameters that they had. Without `histprint` and
-monitoring only the first records are looked at, so that it costs next to nothing.
+monitoring only the first records of the last loop are looked at, so that it costs next to nothing.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Watch:
         return found
 
     def histograms(self, details: _Source) -> list[Histogram]:
-        """Histograms of the first and the last loop."""
-        loops = sorted({min(self._loops, default=0), max(self._loops, default=0)} & set(self._loops))
+        """Histograms of the last loop, and of the first one if they are asked for."""
+        loops = sorted({min(self._loops), max(self._loops)} if self._thorough else {max(self._loops)})
         found: list[Histogram] = []
         for version, loop in enumerate(loops):
             chosen = _chosen(self._range, version)

@@ -57,7 +57,8 @@ def test_pulls_are_as_wide_as_their_errors_say(tmp_path: Path) -> None:
 
 
 def test_without_being_asked_it_looks_at_few_records(tmp_path: Path) -> None:
-    few, all_ = (fit(steering(tmp_path / name, option, 4000)) for name, option in (("few", ""), ("all", "histprint\n")))
+    few = fit(steering(tmp_path / "few", "", 4000), sampled=True)
+    all_ = fit(steering(tmp_path / "all", "histprint\n", 4000))
     assert (few.draw, all_.draw) == (False, True)
     entries = [next(h for h in result.histograms if h.number == 5).entries for result in (few, all_)]
     assert entries[0] <= entries[1] == 4000
