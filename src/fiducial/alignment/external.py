@@ -76,7 +76,7 @@ def fit_with(
         progress: is told in words what goes on.
 
     Returns:
-        The result as far as pede's files say: five digits, NaN for what is not there, an empty covariance.
+        The result as far as pede's files say: five digits, NaN for what is not there, no covariance.
 
     Raises:
         NotFoundError: there is no such program, or no steering file.
@@ -214,6 +214,6 @@ def _result(verdict: int, message: str, lines: dict[int, ResultLine], log: Path,
         accepted=counts,
         correlations=np.full(len(rows), np.nan),
         variable=np.flatnonzero([row.change is not None for row in rows]),
-        covariance=np.zeros((0, 0)),
+        covariance=None,
         seconds={"total": seconds},
     )

@@ -64,9 +64,8 @@ class Notes:
         result.searches = list(self._searches.values())
         result.facts = _facts(self._steering, self._settings)
         result.comments = self._steering.comments
-        if self._steering.method.name == "diagonalization" and result.covariance.size:
-            labels = result.labels[result.variable]
-            result.eigenvectors = Eigenvectors.of(labels, result.covariance, result.fitted)
+        if self._steering.method.name == "diagonalization" and result.loops:
+            self._add_eigenvectors(result)
         if result.loops:
             result.monitored = self._watch.monitored(result.labels, data.details)
             if self._sampled or self._settings.histograms:
@@ -75,6 +74,13 @@ class Notes:
         result.memory = self._memory
         result.seconds["monitoring"] = time.perf_counter() - started
         result.seconds["total"] = self.elapsed()
+
+    def _add_eigenvectors(self, result: FitResult) -> None:
+        if result.covariance is None:
+            result.warnings.append("there is no millepede.eve: the matrix is too large for its eigenvectors")
+            return
+        labels = result.labels[result.variable]
+        result.eigenvectors = Eigenvectors.of(labels, result.covariance, result.fitted)
 
 
 def _facts(steering: Steering, settings: Settings) -> list[str]:

@@ -172,6 +172,14 @@ def test_eigenvectors_smallest_first() -> None:
     assert sum(line.startswith(" Eigenvector") for line in lines) == 3
 
 
+def test_a_rank_defect_has_no_eigenvector() -> None:
+    turned = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
+    covariance = turned @ np.diag([3.0, 0.0]) @ turned.T
+    found = Eigenvectors.of(np.array([3, 7]), covariance, 2)
+    assert np.allclose(found.values, [1 / 3])
+    assert np.allclose(np.abs(found.vectors), np.sqrt(0.5))
+
+
 def test_of_many_eigenvectors_ten_and_six_are_shown() -> None:
     values = np.arange(30.0, 0.0, -1.0)
     shown = Eigenvectors(np.arange(30), values, np.eye(30)).shown()

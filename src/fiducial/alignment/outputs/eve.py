@@ -48,7 +48,8 @@ class Eigenvectors:
         """
         variances, vectors = np.linalg.eigh(covariance)
         variances, vectors = variances[len(labels) - count :], vectors[:, len(labels) - count :]
-        determined = variances > 0
+        # A rank defect leaves variances of 0, which rounding makes a little more or less.
+        determined = variances > len(labels) * np.finfo(np.float64).eps * variances.max(initial=0.0)
         return cls(labels, 1.0 / variances[determined], vectors[:, determined])
 
     def shown(self) -> list[int]:
