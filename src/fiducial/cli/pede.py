@@ -220,5 +220,8 @@ def _print_comparison(result: FitResult, made: Generated) -> None:
     away, errors = away[result.variable], result.errors[result.variable]
     print(f"\n Fitted - true: mean {away.mean():.2g}, rms {away.std():.2g} over {len(away)} parameters")
     if np.isfinite(errors).all():
-        print(f" In units of their errors: rms {(away / errors).std():.3f}, which should be near 1 if there are many"
-              " records and the model of the track is right")  # fmt: skip
+        kept = len(result.labels) - len(result.variable)
+        why = f" ({kept} parameters with few hits are kept where they are, and pull at these)" if kept else ""
+        print(
+            f" In units of their errors: rms {(away / errors).std():.3f}; near 1 if the model of the track is right{why}"
+        )
