@@ -222,6 +222,5 @@ def _print_comparison(result: FitResult, made: Generated) -> None:
     if np.isfinite(errors).all():
         kept = len(result.labels) - len(result.variable)
         why = f" ({kept} parameters with few hits are kept where they are, and pull at these)" if kept else ""
-        print(
-            f" In units of their errors: rms {(away / errors).std():.3f}; near 1 if the model of the track is right{why}"
-        )
+        rms = f"{(away / errors).std():.3f}"
+        print(f" In units of their errors: rms {rms}; near 1 if the model of the track is right{why}")
