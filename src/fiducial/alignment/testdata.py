@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.constants import replace_text
-from fiducial.alignment.mille import write_records
+from fiducial.alignment.millewriter import write_records
 from fiducial.core.errors import UsageError
 
 __all__ = ["MODELS", "Generated", "generate"]
