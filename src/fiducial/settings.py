@@ -22,6 +22,7 @@ KEYS: dict[str, tuple[str, Any, str]] = {
     "ledger.url": ("FIDUCIAL_LEDGER", None, "the ledger's database: a path, or an SQLAlchemy URL"),
     "local.workers": ("FIDUCIAL_WORKERS", None, "jobs that run at a time on this machine; default: its cores"),
     "local.memory": ("FIDUCIAL_MEMORY", None, 'memory that jobs on this machine may use together, e.g. "16 GB"'),
+    "alignment.pede": ("FIDUCIAL_ALIGNMENT_PEDE", None, "name or path of a pede that fits in place of our own fit"),
 }
 
 

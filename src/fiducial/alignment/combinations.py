@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from fiducial.alignment.constraints import Constraints
-from fiducial.alignment.result import FitError
 from fiducial.alignment.settings import Settings
 from fiducial.alignment.steering import Combination
+from fiducial.alignment.verdict import FitError
 
 __all__ = ["Parameters", "groups", "in_force", "redundant", "terms"]
 

@@ -8,7 +8,7 @@ global ones, and iterate for outliers. Numbers, cuts, loops and verdicts are tho
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,20 +22,15 @@ from fiducial.alignment.loops import Data, Workers
 from fiducial.alignment.matrices import FullMatrix, SparseMatrix
 from fiducial.alignment.methods import is_approached, new_matrix, solve_with
 from fiducial.alignment.minres import IterativeSolution
+from fiducial.alignment.notes import Notes
+from fiducial.alignment.outputs.files import announce, write_failure
 from fiducial.alignment.parametergroups import dependent_groups, parameter_groups
 from fiducial.alignment.problem import Problem, name_labels
 from fiducial.alignment.quality import Findings
-from fiducial.alignment.result import (
-    MESSAGES,
-    REJECT_CAUSES,
-    FitError,
-    FitResult,
-    Iteration,
-    announce,
-    write_failure,
-)
+from fiducial.alignment.result import REJECT_CAUSES, FitResult, Iteration
 from fiducial.alignment.settings import Settings
-from fiducial.alignment.steering import Steering, read_steering
+from fiducial.alignment.steering import Option, Steering, read_steering
+from fiducial.alignment.verdict import MESSAGES, FitError
 from fiducial.alignment.weakmodes import WeakMode, weak_modes
 
 __all__ = ["fit", "fit_into"]
@@ -47,7 +42,11 @@ _EPSILON = float(np.finfo(np.float64).eps)
 
 
 def fit(
-    steering: Steering | Path, *, threads: int | None = None, progress: Callable[[str], None] | None = None
+    steering: Steering | Path,
+    *,
+    threads: int | None = None,
+    sampled: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Fit the global parameters, or only look at the input if the steering says `checkinput`.
 
@@ -56,6 +55,7 @@ def fit(
     Args:
         steering: what to fit, or the steering file that says it.
         threads: to share the work; None: as many as the steering says, else one.
+        sampled: whether the first records shall fill histograms, if the steering does not say `histprint`.
         progress: is told in words what goes on.
 
     Returns:
@@ -72,7 +72,8 @@ def fit(
     settings = Settings.of(steering)
     workers = Workers(threads or settings.threads or 1)
     try:
-        return _Fit(steering, settings, workers, progress or _silent).run()
+        notes = Notes(steering, settings, sampled=sampled)
+        return _Fit(steering, settings, workers, notes, progress or _silent).run()
     finally:
         workers.close()
 
@@ -82,17 +83,31 @@ def fit_into(
     directory: Path,
     *,
     threads: int | None = None,
+    parquet: bool = False,
+    options: Mapping[str, tuple[float, ...]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Fit and write the result files into a folder.
 
     Earlier files are renamed to ``name~`` before anything is read, so that after a failure no millepede.res of an
     earlier fit can be taken for the new one; millepede.end says why there is none. Errors are those of `fit`.
+
+    Args:
+        steering: what to fit, or the steering file that says it.
+        directory: folder of the files, made if needed.
+        threads: to share the work.
+        parquet: whether to write millepede.parquet too.
+        options: keywords with their numbers, as if the steering file said them too.
+        progress: is told in words what goes on.
     """
     announce(directory)
     try:
-        result = fit(steering, threads=threads, progress=progress)
-        result.write(directory)
+        if isinstance(steering, Path):
+            steering = read_steering(steering)
+        added = [Option("command line", keyword, numbers) for keyword, numbers in (options or {}).items()]
+        steering = replace(steering, given=[*steering.given, *added])
+        result = fit(steering, threads=threads, sampled=True, progress=progress)
+        result.write(directory, parquet=parquet)
     except BaseException as error:
         write_failure(directory, error)
         raise
@@ -107,7 +122,7 @@ class _Fit:
     """State of one fit between its loops over the data."""
 
     def __init__(
-        self, steering: Steering, settings: Settings, workers: Workers, progress: Callable[[str], None]
+        self, steering: Steering, settings: Settings, workers: Workers, notes: Notes, progress: Callable[[str], None]
     ) -> None:
         self.steering = steering
         self.settings = settings
@@ -115,6 +130,7 @@ class _Fit:
         self.workers = workers
         self.data = Data(steering.files, workers, settings.reading)
         self.warnings = list(steering.warnings)
+        self.notes = notes
         self.seconds: dict[str, float] = {}
         self.iterations: list[Iteration] = []
         self.iteration = self.loops = 0
@@ -127,7 +143,6 @@ class _Fit:
 
     def run(self) -> FitResult:
         """All of it."""
-        started = time.perf_counter()
         with self._timed("count"):
             self.progress("counting records and labels")
             self.data.count()
@@ -136,8 +151,16 @@ class _Fit:
             self._warn_of_method()
             self.data.prepare(self.problem.labels, self.problem.positions)
         self.parameter = self.problem.start.copy()
+        constraints = self.steering.constraints
         if self.settings.check:
-            return check_input(self.problem, self.steering.constraints, self.settings, self.data, self.warnings)
+            result = check_input(self.problem, constraints, self.settings, self.data, self.warnings)
+        else:
+            result = self._solved()
+        result.seconds = self.seconds
+        self.notes.complete(result, self.data)
+        return result
+
+    def _solved(self) -> FitResult:
         self.findings = Findings(self.settings, self.problem, self.data.records)
         if self.settings.check_groups:
             self.groups = parameter_groups(self.problem, self.data)
@@ -147,7 +170,6 @@ class _Fit:
         result = self._result()
         if any(self.settings.records):
             result.records_shown = self._show_records()
-        result.seconds["total"] = time.perf_counter() - started
         return result
 
     def _warn_of_input(self) -> None:
@@ -169,6 +191,7 @@ class _Fit:
         started = time.perf_counter()
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
+        self.notes.phase_ended(phase)
 
     def _iterate(self) -> None:
         settings = self.settings
@@ -189,6 +212,7 @@ class _Fit:
             empty = new_matrix(self.settings.solver, len(self.problem.variable), self.workers) if matrix else None
             self.sums = self.data.loop(self.parameter, cuts, empty)
         self.loops += 1
+        self.notes.loop_ended(self.loops, self.parameter, cuts)
         self.findings.look(self.sums, self.loops)
         if self.sums.matrix is not None:
             self._check_groups(self.sums.matrix)  # as long as there are no presigmas in it
@@ -224,7 +248,10 @@ class _Fit:
     def _note(self, *, matrix: bool) -> None:
         rejected = int(self.sums.rejected.sum())
         expected = self.gain if self.iteration else None
-        row = Iteration(self.iteration, self.loops, self.sums.chi2, expected, self.cut, rejected, None, matrix)
+        row = Iteration(
+            self.iteration, self.loops, self.sums.chi2, expected, self.cut, rejected, None, matrix,
+            seconds=self.notes.elapsed(),
+        )  # fmt: skip
         self.iterations.append(row)
         self.progress(f"loop {self.loops}: F = {self.sums.chi2:.8g}, {rejected} records rejected")
 
@@ -296,7 +323,7 @@ class _Fit:
         self._evaluate(matrix=False)
         while search is not None and outcome is Outcome.RECALCULATE:
             outcome = self._move(search)
-            self.iterations[-1] = replace(self.iterations[-1], slope_ratio=search.ratio)
+            self.iterations[-1] = self.notes.searched(self.iterations[-1], search, outcome)
             if outcome is Outcome.RECALCULATE:
                 self._evaluate(matrix=False)
         return True
@@ -348,6 +375,7 @@ class _Fit:
             warnings=self.warnings,
             seconds=self.seconds,
             column=self.settings.column,
+            few=self.settings.entries_accepted,
         )
 
     def _fitted(self) -> int:

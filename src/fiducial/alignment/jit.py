@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
 
-__all__ = ["compiled", "compiled_exactly"]
+__all__ = ["compilation_told", "compiled", "compiled_exactly"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -23,3 +25,26 @@ def compiled(function: _Function) -> _Function:
 def compiled_exactly(function: _Function) -> _Function:
     """Compile a kernel that keeps IEEE arithmetic to the letter, for reading and checking."""
     return cast(_Function, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
+
+
+class _Listener(event.Listener):  # type: ignore[misc] # numba has no types
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+
+    def on_start(self, event: Any) -> None:
+        """A kernel is compiled: it was not in the cache."""
+        self._tell()
+
+    def on_end(self, event: Any) -> None:
+        """It is compiled."""
+
+
+@contextmanager
+def compilation_told(tell: Callable[[], None]) -> Iterator[None]:
+    """Have `tell` called whenever a kernel has to be compiled, because it is not in the cache on disk yet."""
+    listener = _Listener(tell)
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)

@@ -54,8 +54,17 @@ class LineSearch:
         outcome = self._outcome(slope, at, zero)
         if outcome is Outcome.RECALCULATE:
             return self._move(min(zero, _LARGEST_STEP) - at), outcome
-        best = min(self._points, key=lambda point: abs(point[1]))
-        return best[0] - at, outcome
+        return self.best - at, outcome
+
+    @property
+    def points(self) -> tuple[tuple[float, float], ...]:
+        """Distance along the step and slope of each point so far."""
+        return tuple(self._points)
+
+    @property
+    def best(self) -> float:
+        """Distance along the step of the smallest slope so far."""
+        return min(self._points, key=lambda point: abs(point[1]))[0]
 
     @property
     def ratio(self) -> float:

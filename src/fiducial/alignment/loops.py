@@ -274,7 +274,7 @@ class Data:
                 self._add(sums, part)
         return sums
 
-    def details(self, parameter: Doubles, cuts: Cuts) -> Iterator[Details]:
+    def details(self, parameter: Doubles, cuts: Cuts) -> Generator[Details]:
         """Fit all records once more, and tell of each measurement what is left of it; in the order of the files."""
         self._value_of[self._place] = parameter
 

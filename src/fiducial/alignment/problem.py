@@ -13,9 +13,9 @@ from fiducial.alignment.combinations import Parameters, in_force, redundant, ter
 from fiducial.alignment.constraints import Constraints
 from fiducial.alignment.loops import Data, Sums
 from fiducial.alignment.reading import recount
-from fiducial.alignment.result import FitError
 from fiducial.alignment.settings import Settings
 from fiducial.alignment.steering import Combination, Parameter, Steering
+from fiducial.alignment.verdict import FitError
 
 __all__ = ["BY_ENTRIES", "BY_PRESIGMA", "BY_RECOUNT", "REDUNDANT", "VARIABLE", "Problem", "name_labels"]
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from fiducial.alignment.loops import Sums
 from fiducial.alignment.problem import Problem, name_labels
-from fiducial.alignment.result import REJECT_CAUSES, FitError
+from fiducial.alignment.result import REJECT_CAUSES
 from fiducial.alignment.settings import Settings
+from fiducial.alignment.verdict import FitError
 
 __all__ = ["Findings"]
 

@@ -75,7 +75,12 @@ def init(
     typer.echo(f"{file} is written; every setting in it is commented out")
 
 
-_EXAMPLES = {"ledger.url": '".fiducial/ledger.db"', "local.workers": "8", "local.memory": '"16 GB"'}
+_EXAMPLES = {
+    "ledger.url": '".fiducial/ledger.db"',
+    "local.workers": "8",
+    "local.memory": '"16 GB"',
+    "alignment.pede": '"/path/to/pede"',
+}
 
 
 def _template(keys: dict[str, tuple[str, Any, str]]) -> str:

@@ -118,8 +118,6 @@ def extra_hint(module: str) -> str:
     from importlib import metadata
 
     wanted = module.partition(".")[0].replace("_", "-")
-    for line in metadata.requires("fiducial") or ():
-        found = re.match(r"([\w-]+).*extra == ['\"]([\w-]+)['\"]", line)
-        if found and found[1] == wanted:
-            return f"pip install 'fiducial[{found[2]}]'"
-    return ""
+    lines = [re.match(r"([\w-]+).*extra == ['\"]([\w-]+)['\"]", line) for line in metadata.requires("fiducial") or ()]
+    extras = [found[2] for found in lines if found and found[1] == wanted and found[2] != "all"]
+    return f"pip install 'fiducial[{extras[0]}]'" if extras else ""

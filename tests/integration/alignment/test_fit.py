@@ -243,7 +243,12 @@ def test_a_failure_leaves_nothing_that_looks_new(
     with pytest.raises(kind) as caught:
         fit_into(broken(tmp_path, how), output, threads=threads)
     assert what in caught.value.message
-    assert sorted(path.name for path in output.iterdir()) == ["millepede.end", "millepede.res~"]
+    assert sorted(path.name for path in output.iterdir()) == [
+        "millepede.end",
+        "millepede.json",
+        "millepede.log",
+        "millepede.res~",
+    ]
     end = (output / "millepede.end").read_text()
     assert int(end[:5]) == code
     assert what in end
@@ -253,7 +258,7 @@ def test_a_result_replaces_an_earlier_one(tmp_path: Path) -> None:
     write_tracks(tmp_path / "tracks.bin")
     first = fit_into(steer(tmp_path, FIX_TWO), tmp_path)
     first.write(tmp_path)
-    names = ["millepede.end", "millepede.json", "millepede.log", "millepede.res"]
+    names = ["millepede.end", "millepede.his", "millepede.json", "millepede.log", "millepede.res"]
     assert sorted(p.name for p in tmp_path.glob("millepede.*")) == sorted([*names, *(f"{name}~" for name in names)])
     assert (tmp_path / "millepede.res").read_text() == (tmp_path / "millepede.res~").read_text()
 

@@ -253,7 +253,7 @@ def test_the_result_of_a_check_says_nothing_to_a_fit(tracks: Path) -> None:
     fit_into(steer(tracks, FIX_TWO + "checkinput 2\n"), tracks)
     text = (tracks / "millepede.res").read_text()
     assert all(line[1] in "!*" for line in text.splitlines())
-    with pytest.raises(FiducialError, match="not a millepede"):
+    with pytest.raises(FiducialError, match="only checked"):
         read_results(tracks / "millepede.res")
 
 

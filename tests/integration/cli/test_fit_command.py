@@ -35,7 +35,7 @@ def test_a_table_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "label" in printed.out
     assert "1: Ended with warnings (bad measurements)" in printed.out
     assert "warning: chi2/ndf is" in printed.err
-    names = ["millepede.end", "millepede.json", "millepede.log", "millepede.res"]
+    names = ["millepede.end", "millepede.his", "millepede.json", "millepede.log", "millepede.res"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 

@@ -1,0 +1,1 @@
+"""The files that a fit writes: one module for each, and `files` for all of them together."""

@@ -1,0 +1,113 @@
+"""All files of a fit together: in which order they appear, and what is left of earlier ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fiducial.alignment.outputs.res import result_text
+from fiducial.alignment.verdict import MESSAGES, verdict_of
+
+if TYPE_CHECKING:
+    from fiducial.alignment.result import FitResult
+
+__all__ = ["NAMES", "announce", "put", "put_end", "read_end", "write_failure", "write_results"]
+
+#: Every file that a fit may write.
+NAMES = tuple(f"millepede.{kind}" for kind in ("res", "end", "log", "json", "his", "mon", "eve", "parquet"))
+
+
+def announce(directory: Path) -> None:
+    """Make room for a new result: rename earlier files to ``name~`` and note in millepede.end that a fit runs."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        path = directory / name
+        if path.exists() and not _says_running(path):
+            path.replace(directory / f"{name}~")
+    put_end(directory, -1, MESSAGES[-1])
+
+
+def _says_running(path: Path) -> bool:
+    return path.name == "millepede.end" and path.read_text(errors="replace") == _end(-1, MESSAGES[-1])
+
+
+def write_results(result: FitResult, directory: Path, *, parquet: bool = False) -> None:
+    """Write the files of a result; see `FitResult.write`."""
+    from fiducial.alignment.outputs import log
+
+    announce(directory)
+    texts = {"millepede.log": log.log_text(result)} | _extra_texts(result)
+    try:
+        if parquet:
+            from fiducial.alignment.outputs.table import write_table
+
+            _put(directory / "millepede.parquet", lambda path: write_table(result, path))
+        for name, text in texts.items():
+            put(directory / name, text)
+        put(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
+        put(directory / "millepede.res", result.checked or result_text(result))
+        put_end(directory, result.verdict, result.message)
+    except BaseException:
+        (directory / "millepede.res").unlink(missing_ok=True)
+        raise
+
+
+def _extra_texts(result: FitResult) -> dict[str, str]:
+    """What only some fits write."""
+    from fiducial.alignment.outputs import eve, his, mon
+
+    texts: dict[str, str] = {}
+    if result.histograms:
+        curve = his.Curve(1, "Function value in iterations", [(row.loop, row.chi2) for row in result.iterations])
+        texts["millepede.his"] = his.histogram_text([*result.histograms, curve])
+    if result.monitored is not None:
+        texts["millepede.mon"] = mon.monitor_text(result.monitored)
+    if result.eigenvectors is not None:
+        texts["millepede.eve"] = eve.eigenvector_text(result.eigenvectors)
+    return texts
+
+
+def write_failure(directory: Path, error: BaseException) -> None:
+    """Write in millepede.end, .json and .log why there is no result."""
+    verdict, what = verdict_of(error), " ".join(str(error).split()) or type(error).__name__
+    said: dict[str, Any] = {"verdict": verdict, "message": f"Aborted: {what}", "hint": getattr(error, "hint", "")}
+    put(directory / "millepede.log", f"Aborted: {what}\n" + (f"Hint: {said['hint']}\n" if said["hint"] else ""))
+    put(directory / "millepede.json", json.dumps(said, indent=1) + "\n")
+    put_end(directory, verdict, said["message"])
+
+
+def put_end(directory: Path, verdict: int, message: str) -> None:
+    """Write millepede.end."""
+    put(directory / "millepede.end", _end(verdict, message))
+
+
+def _end(verdict: int, message: str) -> str:
+    return f"{verdict:5d}   {message}\n"
+
+
+def read_end(path: Path) -> tuple[int, str]:
+    """Read a millepede.end: code and message.
+
+    Raises:
+        ValueError: it does not begin with a code.
+        OSError: it cannot be read.
+    """
+    code, _, message = path.read_text(errors="replace").strip().partition(" ")
+    return int(code), message.strip()
+
+
+def put(path: Path, text: str) -> None:
+    """Write a text file under another name, and rename it when it is complete."""
+    _put(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _put(path: Path, write: Callable[[Path], Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
