@@ -21,10 +21,12 @@ from typing import Any
 import numpy as np
 
 from fiducial.alignment.constants import read_constants, write_constants
-from fiducial.alignment.convert import BRANCHES, Cuts, choose
+from fiducial.alignment.convert import branches, choose
 from fiducial.alignment.geometry import FASER
 from fiducial.alignment.ntuple import read_ntuple, write_ntuple
+from fiducial.alignment.numbering import FASER_SCHEME
 from fiducial.alignment.raw import RawData
+from fiducial.alignment.recipe import Cuts
 from fiducial.alignment.reconstruction import reconstruct
 from fiducial.alignment.report import Report
 from fiducial.alignment.residuals import Residuals
@@ -100,7 +102,7 @@ def reconstruct_all(
 def width(ntuples: list[Path]) -> float:
     residuals = Residuals(FASER)
     for path in ntuples:
-        for table in read_ntuple(path, BRANCHES):
+        for table in read_ntuple(path, branches(FASER_SCHEME)):
             chosen = choose(FASER, table, Cuts())
             hits = chosen.track_passed[table.track]
             residuals.add(chosen.sensor[hits], table.hits["fitParam_align_local_residual_x"][hits])

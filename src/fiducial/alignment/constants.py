@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from fiducial.alignment.constantsgrammar import GRAMMAR, Six, scan
 from fiducial.alignment.geometry import FASER, Detector
-from fiducial.alignment.numbering import AXES, describe
+from fiducial.alignment.numbering import AXES, Meaning, describe
 from fiducial.core.errors import DataError, NotFoundError
 
 __all__ = [
@@ -130,7 +130,9 @@ def fingerprint(constants: Mapping[str, Iterable[float]]) -> str:
     return f"{zlib.adler32(format_constants(constants).encode()):08x}"
 
 
-def corrections(detector: Detector, parameters: Mapping[int, float]) -> Constants:
+def corrections(
+    detector: Detector, parameters: Mapping[int, float], meaning: Callable[[int], Meaning] = describe
+) -> Constants:
     """Turn fitted parameters, by label, into what they add to the constants.
 
     A module's two sides are shifted separately by the fit, but its constants move it as a whole: the sides' common
@@ -138,27 +140,32 @@ def corrections(detector: Detector, parameters: Mapping[int, float]) -> Constant
     side was fitted keeps its y. The division makes an error of a side's shift 1 / (2 stereo) = 25 times as large in
     y (35 times for the difference of two): the fit's labels, not these constants, say how well sides are known.
 
+    Args:
+        detector: the tracker.
+        parameters: value by label.
+        meaning: says what a label stands for; by default what it does at FASER.
+
     Raises:
         DataError: a label is unknown.
     """
     slots: dict[str, dict[str, float]] = {}
     sides: dict[str, dict[int, float]] = {}
     for label, value in parameters.items():
-        what = describe(label)
+        what = meaning(label)
         if what.side is None:
             slots.setdefault(what.key, {})[what.axis] = value
         else:
             sides.setdefault(what.key, {})[what.side] = value
     for key, shifts in sides.items():
-        slots.setdefault(key, {}).update(_module_shift(detector, int(key[2]), shifts))
+        slots.setdefault(key, {}).update(_module_shift(detector, key, shifts))
     return {key: _in_order(values) for key, values in slots.items()}
 
 
-def _module_shift(detector: Detector, module: int, shifts: Mapping[int, float]) -> dict[str, float]:
+def _module_shift(detector: Detector, module: str, shifts: Mapping[int, float]) -> dict[str, float]:
     if len(shifts) == 1:
         return {"x": next(iter(shifts.values()))}
-    sign = detector.module_sign[module]
-    return {"x": (shifts[0] + shifts[1]) / 2, "y": sign * (shifts[1] - shifts[0]) / (2 * detector.stereo)}
+    first, second = detector.kinds[module].angles
+    return {"x": (shifts[0] + shifts[1]) / 2, "y": (shifts[1] - shifts[0]) / (second - first)}
 
 
 def _in_order(values: Mapping[str, float]) -> Six:

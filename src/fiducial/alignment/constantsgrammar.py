@@ -131,8 +131,8 @@ class _Scanner:
         if not re.fullmatch(r"[0-9]{1,3}", key):
             self._fault(f'key "{key}" is no station, layer or module', at=place)
             return False
-        stations, layers, modules, _ = self.detector.shape
-        if any(int(digit) >= size for digit, size in zip(key, (stations, layers, modules), strict=False)):
+        if key not in self.detector.keys[len(key) - 1]:
+            stations, layers, modules, _ = self.detector.shape
             there = f"stations 0-{stations - 1}, each with layers 0-{layers - 1}, each with modules 0-{modules - 1}"
             self._fault(f'key "{key}" is not in the detector', f"it has {there}", at=place)
             return False

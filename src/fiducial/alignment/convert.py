@@ -17,65 +17,35 @@ from numpy.typing import NDArray
 from fiducial.alignment.geometry import Detector, sensor_of_id
 from fiducial.alignment.millewriter import write_records
 from fiducial.alignment.ntuple import GLOBAL_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, TrackTable
-from fiducial.alignment.numbering import hit_labels
+from fiducial.alignment.numbering import AXES, Scheme, hit_labels
+from fiducial.alignment.recipe import Cuts
 from fiducial.alignment.reconstruction import determined, normal_equations
 from fiducial.core.errors import DataError
 
-__all__ = ["BRANCHES", "LOCALS", "Counts", "Cuts", "Parameters", "Selection", "append_records", "choose"]
+__all__ = ["Counts", "Selection", "append_records", "branches", "choose"]
 
 Array = NDArray[np.float64]
 
 _RESIDUAL, _MEASURED, _SIGMA, _ID = (
     f"fitParam_align_{name}" for name in ("local_residual_x", "local_measured_x", "local_measured_xe", "id")
 )
-_LAYER = tuple(GLOBAL_BRANCHES[axis] for axis in (0, 1, 3, 4, 5))
-_SIDE_X, _SIDE_RZ = LOCAL_BRANCHES[0], LOCAL_BRANCHES[5]
+_TILTS = (GLOBAL_BRANCHES[3], GLOBAL_BRANCHES[4])
 _SCALARS = tuple(f"fitParam_{name}" for name in ("x", "y", "chi2", "px", "py", "pz", "charge"))
 
-#: What is read of an ntuple.
-BRANCHES = (*_SCALARS, *_LAYER, _SIDE_X, _SIDE_RZ, *TRACK_BRANCHES, _RESIDUAL, _MEASURED, _SIGMA, _ID)
 
-#: Parameters of a track.
-LOCALS = len(TRACK_BRANCHES)
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """Which tracks and hits are used. The values are those of FASER's converter, but for the last.
-
-    Args:
-        max_chi2: largest chi2 of a track.
-        min_pz: smallest momentum along the beam, GeV.
-        max_pz: largest momentum along the beam, GeV.
-        min_hits: fewest hits on a track, before hits are dropped.
-        max_residual: largest distance of a hit from its track, mm.
-        max_tilt: largest derivative by rx or ry of the layer, mm/rad.
-        failed: derivatives below this stand for a failed extrapolation.
-        min_used: fewest hits that must be left of a track; with five there would be nothing to learn from it.
-    """
-
-    max_chi2: float = 2000.0
-    min_pz: float = 100.0
-    max_pz: float = 5000.0
-    min_hits: int = 15
-    max_residual: float = 0.05
-    max_tilt: float = 2.0
-    failed: float = -9000.0
-    min_used: int = 6
+def branches(scheme: Scheme) -> tuple[str, ...]:
+    """What is read of an ntuple for the parameters of a scheme."""
+    needed = {*_derivative_branches(scheme), *_TILTS}
+    hits = [name for name in (*GLOBAL_BRANCHES, *LOCAL_BRANCHES) if name in needed]
+    return (*_SCALARS, *hits, *TRACK_BRANCHES, _RESIDUAL, _MEASURED, _SIGMA, _ID)
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """Which parameters the records name: those of layers, shifts of sides, rz of modules."""
-
-    layers: bool = True
-    sides: bool = True
-    modules: bool = True
-
-    @property
-    def columns(self) -> NDArray[np.bool_]:
-        """Which of a hit's seven parameters are named, in the order of :func:`hit_labels`."""
-        return np.array([self.sides, self.modules, *[self.layers] * len(_LAYER)])
+def _derivative_branches(scheme: Scheme) -> list[str]:
+    """Branches with the derivatives by a scheme's parameters; by those of stations, all six of the layer's."""
+    found = []
+    for level, axis in scheme.columns():
+        found.append((GLOBAL_BRANCHES if level in ("layer", "station") else LOCAL_BRANCHES)[AXES.index(axis)])
+    return [*found, *(GLOBAL_BRANCHES if scheme.stations else ())]
 
 
 @dataclass
@@ -128,7 +98,7 @@ class Selection:
 
 
 def choose(detector: Detector, table: TrackTable, cuts: Cuts) -> Selection:
-    """Choose tracks and hits.
+    """Choose tracks and hits. A derivative that the table lacks cannot fail.
 
     Raises:
         DataError: a hit's identifier belongs to no sensor.
@@ -144,7 +114,7 @@ def choose(detector: Detector, table: TrackTable, cuts: Cuts) -> Selection:
     used = _passed(hits) & passed[table.track]
     left = np.bincount(table.track[used], minlength=len(passed))
     few = passed & (left < cuts.min_used)
-    weak = passed & ~few & ~_determined(table, used)
+    weak = passed & ~few & ~_determined(table, used, detector.track_parameters)
     used &= ~(few | weak)[table.track]
     dropped = {**tracks, "used_hits": few, "rank": weak}
     counts = Counts(
@@ -162,11 +132,12 @@ def _sensors(detector: Detector, ids: Array) -> NDArray[np.int64]:
 
 
 def _bad_hits(table: TrackTable, cuts: Cuts) -> dict[str, NDArray[np.bool_]]:
-    derivatives = [table.hits[name] for name in (*_LAYER, _SIDE_X, _SIDE_RZ, *TRACK_BRANCHES)]
+    names = (*GLOBAL_BRANCHES, *LOCAL_BRANCHES, *TRACK_BRANCHES)
+    derivatives = [table.hits[name] for name in names if name in table.hits]
     return _first_reason(
         failed=np.min(derivatives, axis=0) < cuts.failed,
         residual=np.abs(table.hits[_RESIDUAL]) > cuts.max_residual,
-        tilt=np.maximum(np.abs(table.hits[_LAYER[2]]), np.abs(table.hits[_LAYER[3]])) > cuts.max_tilt,
+        tilt=np.max([np.abs(table.hits[name]) for name in _TILTS], axis=0) > cuts.max_tilt,
     )
 
 
@@ -192,47 +163,77 @@ def _counter(reasons: dict[str, NDArray[np.bool_]]) -> Counter[str]:
     return Counter({name: int(failed.sum()) for name, failed in reasons.items()})
 
 
-def _determined(table: TrackTable, used: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _determined(table: TrackTable, used: NDArray[np.bool_], parameters: int) -> NDArray[np.bool_]:
     """Which tracks' parameters are determined by the hits that are left."""
     weight = 1.0 / table.hits[_SIGMA][used]
-    derivatives = np.stack([table.hits[name][used] * weight for name in TRACK_BRANCHES], axis=1)
+    names = TRACK_BRANCHES[:parameters]
+    derivatives = np.stack([table.hits[name][used] * weight for name in names], axis=1)
     matrix, _ = normal_equations(derivatives, weight, table.track[used], len(table.counts))
     return determined(matrix)
 
 
 def append_records(
-    file: IO[bytes], scratch: Path, table: TrackTable, selection: Selection, parameters: Parameters, residual: Array
+    file: IO[bytes],
+    scratch: Path,
+    detector: Detector,
+    table: TrackTable,
+    selection: Selection,
+    scheme: Scheme,
+    residual: Array,
 ) -> None:
     """Append one record for each chosen track to a Mille file.
 
     Args:
         file: open for writing; C records can simply follow each other.
         scratch: a file that may be overwritten.
+        detector: the tracker.
         table: the tracks.
         selection: what was chosen of them.
-        parameters: the parameters that records name.
+        scheme: the parameters that records name.
         residual: (h,) value of every hit, mm: the measured residual, or another for a study.
     """
     used = selection.used
     if not used.any():
         return
     lengths = np.bincount(table.track[used], minlength=len(table.counts))
-    local = np.stack([table.hits[name][used] for name in TRACK_BRANCHES], axis=1)
-    wanted = parameters.columns
-    names = [name for name, named in zip((_SIDE_X, _SIDE_RZ, *_LAYER), wanted, strict=True) if named]
-    derivatives = np.stack([table.hits[name][used] for name in names], axis=1)
-    labels = hit_labels(table.hits[_ID][used].astype(np.int64))[:, wanted]
+    names = TRACK_BRANCHES[: detector.track_parameters]
+    local = np.stack([table.hits[name][used] for name in names], axis=1)
+    derivatives = _derivatives(detector, table, selection, scheme)
+    labels = hit_labels(table.hits[_ID][used].astype(np.int64), scheme)
     hits = len(local)
     write_records(
         scratch,
         lengths[lengths > 0],
         residual[used],
         table.hits[_SIGMA][used],
-        np.full(hits, LOCALS),
-        np.tile(np.arange(1, LOCALS + 1), hits),
+        np.full(hits, local.shape[1]),
+        np.tile(np.arange(1, local.shape[1] + 1), hits),
         local.ravel(),
-        np.full(hits, len(names)),
+        np.full(hits, labels.shape[1]),
         labels.ravel(),
         derivatives.ravel(),
     )
     file.write(scratch.read_bytes())
+
+
+def _derivatives(detector: Detector, table: TrackTable, selection: Selection, scheme: Scheme) -> Array:
+    """Derivatives (u, p) of the used hits, one column for each of the scheme's parameters."""
+    used = selection.used
+    by_station = _by_station(detector, table, selection) if scheme.stations else np.zeros((0, 0))
+    columns = []
+    for (level, axis), name in zip(scheme.columns(), _derivative_branches(scheme), strict=False):
+        columns.append(by_station[:, AXES.index(axis)] if level == "station" else table.hits[name][used])
+    return np.stack(columns, axis=1)
+
+
+def _by_station(detector: Detector, table: TrackTable, selection: Selection) -> Array:
+    """Derivatives (u, 6) by the constants of stations, from those by the layers'.
+
+    A station that turns turns its layers, and carries them about its own middle as well.
+    """
+    used = selection.used
+    offset, axes = (nominal[selection.sensor[used]] for nominal in detector.nominal[1])
+    by_layer = np.stack([table.hits[name][used] for name in GLOBAL_BRANCHES], axis=1)
+    shifts = np.einsum("nij,nj->ni", axes, by_layer[:, :3])
+    turns = np.einsum("nij,nj->ni", axes, by_layer[:, 3:]) + np.cross(offset, shifts)
+    return np.concatenate([shifts, turns], axis=1)

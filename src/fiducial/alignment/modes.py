@@ -81,8 +81,8 @@ def _mode(labels: Longs, variance: float, motion: Doubles) -> dict[str, Any]:
 
 def _known(result: FitResult) -> tuple[Longs, Doubles]:
     """Labels and covariance of the variable parameters that have an error."""
-    covariance = np.asarray(result.covariance, dtype=np.float64)
-    if covariance.shape != (len(result.variable), len(result.variable)):  # some methods give no errors
+    covariance = result.covariance
+    if covariance is None:
         return np.zeros(0, np.int64), np.zeros((0, 0))
     known = np.flatnonzero(np.diag(covariance) > 0.0)
     return result.labels[result.variable[known]], covariance[np.ix_(known, known)]

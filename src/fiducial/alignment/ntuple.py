@@ -17,6 +17,7 @@ them for others. Files with ``vector<double>`` and with counted arrays are read 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ Array = NDArray[np.float64]
 
 _PREFIX = "fitParam_align"
 _CONSTANTS = "constants"
+_NUMBERS = re.compile(
+    r"(?P<list>(?:std::)?vector<)?(?:double|float|u?int\d+_t|int|unsigned int|short|long)>?(?P<counted>\[\])?"
+)
 _AGAIN = "run its reconstruction job again"
 GLOBAL_BRANCHES = tuple(f"{_PREFIX}_global_derivation_y_{axis}" for axis in AXES)
 LOCAL_BRANCHES = tuple(f"{_PREFIX}_local_derivation_x_{axis}" for axis in AXES)
@@ -150,9 +154,24 @@ def _blocks(path: Path, branches: list[str], constants: str, block: int) -> Iter
             raise DataError(f"{path}: lacks the branch {', '.join(missing)}")
         if not tree.num_entries:
             raise DataError(f"{path}: holds no track")
+        _check_types(path, {name: tree[name].typename for name in branches})
         for first in range(0, tree.num_entries, block):
             last = min(first + block, tree.num_entries)
             yield _table(path, first, {name: tree[name].array(entry_start=first, entry_stop=last) for name in branches})
+
+
+def _check_types(path: Path, types: dict[str, str]) -> None:
+    """See that branches hold a number, or a list of numbers, as they should; the older tree held lists of lists."""
+    for name, given in types.items():
+        found = _NUMBERS.fullmatch(given)
+        if name not in (*SCALAR_BRANCHES, *HIT_BRANCHES):
+            continue
+        if not found or bool(found["list"] or found["counted"]) != (name in HIT_BRANCHES):
+            wanted = "a list of numbers for each track" if name in HIT_BRANCHES else "one number for each track"
+            raise DataError(
+                f"{path}: branch {name} is {given}, and should be {wanted}",
+                hint="was it written by another version of the reconstruction?",
+            )
 
 
 def _table(path: Path, first: int, columns: dict[str, Any]) -> TrackTable:

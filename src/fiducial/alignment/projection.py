@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fiducial.alignment.geometry import Detector, Placement
 from fiducial.alignment.ntuple import TrackTable
-from fiducial.alignment.reconstruction import least_squares_step, normal_equations
+from fiducial.alignment.reconstruction import least_squares_step, normal_equations, stepped
 from fiducial.alignment.trajectory import Crossing, cross, track_derivatives
 
 __all__ = ["track_parameters", "true_residuals"]
@@ -45,12 +45,12 @@ def true_residuals(
     for _ in range(_STEPS):
         crossing = cross(detector, true, state[table.track], sensor)
         step = _improvement(detector, table, crossing)
-        state = state + step
+        state = stepped(state, step)
     return cross(detector, true, state[table.track], sensor).along - before
 
 
 def _improvement(detector: Detector, table: TrackTable, crossing: Crossing) -> Array:
-    """Step (t, 5) of least squares towards the measured coordinates; none for tracks that are not determined."""
+    """Step (t, 4 or 5) of least squares towards the measured coordinates; none for tracks that are not determined."""
     weight = 1.0 / table.hits["fitParam_align_local_measured_xe"]
     residual = (table.hits["fitParam_align_local_measured_x"] - crossing.along) * weight
     derivatives = track_derivatives(detector, crossing) * weight[:, None]

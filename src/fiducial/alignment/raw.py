@@ -13,7 +13,8 @@ Little endian, version 1::
     28+2n     4h    hits: number of the sensor (upper 16 bits), strip (lower 16 bits)
   28+2n+4h      4   CRC-32 of everything before
 
-Files lie at ``<raw>/<year4>/<run6>/Faser-Physics-<run6>-<file5>.raw``.
+Files lie at ``<raw>/<year4>/<run6>/Faser-Physics-<run6>-<file5>.raw``; those of other detectors have another word in
+front.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _MAGIC = b"FIDRAW\r\n"
 _VERSION = 1
 _HEADER = struct.Struct("<8s5I")
 _CHECK = struct.Struct("<I")
-_NAME = re.compile(r"Faser-Physics-(\d{6,})-(\d{5,})\.raw")
+_NAME = re.compile(r".+-(\d{6,})-(\d{5,})\.raw")
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class RawData:
     strip: NDArray[np.int64]
 
 
-def raw_path(folder: Path, year: int, run: int, file: int) -> Path:
+def raw_path(folder: Path, year: int, run: int, file: int, prefix: str = "Faser-Physics") -> Path:
     """Where a raw file lies under the folder of all raw files."""
-    return folder / f"{year:04d}" / f"{run:06d}" / f"Faser-Physics-{run:06d}-{file:05d}.raw"
+    return folder / f"{year:04d}" / f"{run:06d}" / f"{prefix}-{run:06d}-{file:05d}.raw"
 
 
 def run_and_file(path: Path) -> tuple[int, int] | None:
@@ -83,8 +84,8 @@ def write_raw(path: Path, data: RawData) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_raw(path: Path, sensors: int, strips: int) -> RawData:
-    """Read a raw file of a tracker with this many sensors, and strips on each.
+def read_raw(path: Path, channels: NDArray[np.int64]) -> RawData:
+    """Read a raw file of a tracker whose sensors have so many strips (n,) each.
 
     Raises:
         NotFoundError: there is no such file.
@@ -104,7 +105,7 @@ def read_raw(path: Path, sensors: int, strips: int) -> RawData:
     counts = np.frombuffer(content, "<u2", events, _HEADER.size).astype(np.int64)
     words = np.frombuffer(content, "<u4", hits, _HEADER.size + 2 * events).astype(np.int64)
     data = RawData(run, file, counts, words >> 16, words & 0xFFFF)
-    _check_hits(path, data, sensors, strips)
+    _check_hits(path, data, channels)
     return data
 
 
@@ -127,11 +128,12 @@ def _read_header(path: Path, content: bytes) -> tuple[int, int, int, int]:
     return run, file, events, hits
 
 
-def _check_hits(path: Path, data: RawData, sensors: int, strips: int) -> None:
+def _check_hits(path: Path, data: RawData, channels: NDArray[np.int64]) -> None:
     first = _HEADER.size + 2 * len(data.counts)
     if data.counts.sum() != len(data.sensor):
         raise DataError(f"{path}: events count {data.counts.sum()} hits, there are {len(data.sensor)} at byte {first}")
-    bad = np.flatnonzero((data.sensor >= sensors) | (data.strip >= strips))
+    known = data.sensor < len(channels)
+    bad = np.flatnonzero(~known | (data.strip >= channels[np.where(known, data.sensor, 0)]))
     if len(bad):
         hit = int(bad[0])
         where = f"sensor {data.sensor[hit]} strip {data.strip[hit]}"

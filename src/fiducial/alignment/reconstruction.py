@@ -1,8 +1,9 @@
-"""From fired strips to tracks: find the hits of the muon of each event and fit its five parameters.
+"""From fired strips to tracks: find the hits of the muon of each event and fit its parameters.
 
 All events of a file are treated at once, in flat arrays of hits. Momenta are so high that tracks are nearly straight:
-a robust straight line in the vertical plane tells the muon's hits from noise, then least squares with all five
-parameters are repeated in windows that become narrower, about the parameters of the fit before.
+robust straight lines tell the muon's hits from noise, one in each plane in which sensors measure (only the vertical one
+where strips are a small stereo angle apart); then least squares with all parameters are repeated in windows that become
+narrower, about the parameters of the fit before. Without a field q/p is not a parameter, but a number that is given.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "least_squares_step",
     "normal_equations",
     "reconstruct",
+    "stepped",
     "tabulate",
 ]
 
@@ -34,6 +36,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 _PARAMETERS = 5
+#: Sensors whose measured direction has more than this along an axis tell where tracks are along it.
+_MEASURES = 0.5
 #: Smallest eigenvalue of a track's normal matrix, scaled to a unit diagonal, that still counts as determined.
 _DETERMINED = 1e-9
 
@@ -47,11 +51,13 @@ class Finding:
         windows: largest distance of a hit from the fit before, mm; one fit for each. The last must let through what
             a misaligned sensor shows.
         fewest_hits: events with fewer are no track.
+        momentum: of all tracks where there is no field, GeV.
     """
 
     scales: tuple[float, ...] = (30.0, 10.0, 4.0, 2.0)
     windows: tuple[float, ...] = (6.0, 1.0, 0.5, 0.5)
     fewest_hits: int = 9
+    momentum: float = 1000.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def reconstruct(
     detector: Detector,
     raw: RawData,
     constants: Mapping[str, tuple[float, ...]],
-    stations: int,
+    stations: int | None,
     finding: Finding | None = None,
 ) -> tuple[TrackTable, dict[str, int]]:
     """Reconstruct the tracks of a raw file under given constants.
@@ -104,8 +110,10 @@ def reconstruct(
 def read_hits(detector: Detector, raw: RawData, stations: range) -> Hits:
     """Turn strips of the given stations into measured coordinates."""
     event = np.repeat(np.arange(len(raw.counts)), raw.counts)
-    station = raw.sensor // np.prod(detector.shape[1:])
-    measured = np.asarray((raw.strip + 0.5 - detector.strips / 2) * detector.pitch, dtype=np.float64)
+    station = detector.digits[raw.sensor, 0]
+    measured = np.asarray(
+        (raw.strip + 0.5 - detector.channels[raw.sensor] / 2) * detector.pitch[raw.sensor], dtype=np.float64
+    )
     taken = (station >= stations.start) & (station < stations.stop)
     return Hits(event, raw.sensor, measured).keep(taken)
 
@@ -122,6 +130,8 @@ def fit_tracks(
     lost = {"hits": int((~enough).sum()), "rank": 0}
     hits = hits.of_tracks(enough)
     state = _straight_lines(placement, hits, int(enough.sum()), finding.scales)
+    if not detector.magnets:
+        state[:, 4] = 1.0 / finding.momentum
     for window in finding.windows:
         near = np.abs(hits.measured - _predict(detector, placement, state, hits).along) < window
         counts = np.bincount(hits.track[near], minlength=len(state))
@@ -135,27 +145,40 @@ def fit_tracks(
 
 
 def _straight_lines(placement: Placement, hits: Hits, tracks: int, scales: tuple[float, ...]) -> Array:
-    """Robust lines y(z), as track parameters without bending; the horizontal coordinate is not looked at."""
-    z = placement.origin[hits.sensor, 2]
-    y = placement.origin[hits.sensor, 1] + placement.axes[hits.sensor, 1, 0] * hits.measured
+    """Robust lines x(z) and y(z), as track parameters without bending; zero where no sensor measures much of one."""
     state = np.zeros((tracks, _PARAMETERS))
-    state[:, 1] = _medians(hits.track, y, tracks)
-    for scale in scales:
-        distance = y - state[hits.track, 1] - state[hits.track, 3] * z
-        weight = 1.0 / (1.0 + (distance / scale) ** 2) ** 2
-        sums = [np.bincount(hits.track, weight * term, tracks) for term in (1.0, z, z * z, distance, distance * z)]
-        one, by_z, by_zz, of_y, of_yz = sums
-        determinant = one * by_zz - by_z**2
-        state[:, 1] += (by_zz * of_y - by_z * of_yz) / determinant
-        state[:, 3] += (one * of_yz - by_z * of_y) / determinant
+    for axis in (0, 1):
+        steep = np.abs(placement.axes[hits.sensor, axis, 0]) > _MEASURES
+        if steep.any():
+            state[:, [axis, axis + 2]] = _robust_lines(placement, hits.keep(steep), tracks, axis, scales)
     return state
 
 
+def _robust_lines(placement: Placement, hits: Hits, tracks: int, axis: int, scales: tuple[float, ...]) -> Array:
+    """Height and slope (t, 2) of the line along one axis through the hits of each track."""
+    z = placement.origin[hits.sensor, 2]
+    height = placement.origin[hits.sensor, axis] + placement.axes[hits.sensor, axis, 0] * hits.measured
+    line = np.zeros((tracks, 2))
+    line[:, 0] = _medians(hits.track, height, tracks)
+    for scale in scales:
+        distance = height - line[hits.track, 0] - line[hits.track, 1] * z
+        weight = 1.0 / (1.0 + (distance / scale) ** 2) ** 2
+        terms = (np.ones_like(z), z, z * z, distance, distance * z)
+        one, by_z, by_zz, of_y, of_yz = (np.bincount(hits.track, weight * term, tracks) for term in terms)
+        determinant = one * by_zz - by_z**2
+        # A track with one hit along this axis has no line; the fits that follow will find it undetermined.
+        safe = np.where(determinant > 0.0, determinant, np.inf)
+        line[:, 0] += (by_zz * of_y - by_z * of_yz) / safe
+        line[:, 1] += (one * of_yz - by_z * of_y) / safe
+    return line
+
+
 def _medians(track: Index, values: Array, tracks: int) -> Array:
-    """Upper median of the values of each track."""
+    """Upper median of the values of each track; zero of a track that has none."""
     counts = np.bincount(track, minlength=tracks)
-    order = np.lexsort((values, track))
-    return np.asarray(values[order][np.cumsum(counts) - counts + counts // 2])
+    order = np.append(np.lexsort((values, track)), len(values))
+    upper = np.append(values, 0.0)[order][np.cumsum(counts) - counts + counts // 2]
+    return np.asarray(np.where(counts > 0, upper, 0.0))
 
 
 def _predict(detector: Detector, placement: Placement, state: Array, hits: Hits) -> Crossing:
@@ -163,16 +186,24 @@ def _predict(detector: Detector, placement: Placement, state: Array, hits: Hits)
 
 
 def _improve(detector: Detector, placement: Placement, state: Array, hits: Hits) -> tuple[Array, NDArray[np.bool_]]:
-    """One step of least squares; all hits have the same error. Says which tracks are determined by their hits."""
+    """One step of least squares. Says which tracks are determined by their hits."""
     crossing = _predict(detector, placement, state, hits)
-    derivatives = track_derivatives(detector, crossing)
-    matrix, vector = normal_equations(derivatives, hits.measured - crossing.along, hits.track, len(state))
-    step, good = least_squares_step(matrix, vector)
-    return state + step, good
+    weight = 1.0 / detector.resolution[hits.sensor]
+    derivatives = track_derivatives(detector, crossing) * weight[:, None]
+    residual = (hits.measured - crossing.along) * weight
+    step, good = least_squares_step(*normal_equations(derivatives, residual, hits.track, len(state)))
+    return stepped(state, step), good
+
+
+def stepped(state: Array, step: Array) -> Array:
+    """Parameters (t, 5) after a step (t, 4) or (t, 5): without a field the last one is no parameter."""
+    moved = state.copy()
+    moved[:, : step.shape[1]] += step
+    return moved
 
 
 def least_squares_step(matrix: Array, vector: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Solve normal equations (t, 5, 5), (t, 5); parameters that are not determined stay, and are said to be so."""
+    """Solve normal equations (t, p, p), (t, p); parameters that are not determined stay, and are said to be so."""
     good = determined(matrix)
     step = np.zeros_like(vector)
     scaled, scale = _unit_diagonal(matrix[good])
@@ -181,7 +212,7 @@ def least_squares_step(matrix: Array, vector: Array) -> tuple[Array, NDArray[np.
 
 
 def determined(matrix: Array) -> NDArray[np.bool_]:
-    """Which of the parameters behind normal matrices (t, 5, 5) are all determined."""
+    """Which of the parameters behind normal matrices (t, p, p) are all determined."""
     return np.asarray(np.linalg.eigvalsh(_unit_diagonal(matrix)[0])[:, 0] > _DETERMINED)
 
 
@@ -191,7 +222,7 @@ def _unit_diagonal(matrix: Array) -> tuple[Array, Array]:
 
 
 def normal_equations(derivatives: Array, residual: Array, track: Index, tracks: int) -> tuple[Array, Array]:
-    """Sums over each track's hits: matrix (t, 5, 5) and vector (t, 5)."""
+    """Sums over each track's hits: matrix (t, p, p) and vector (t, p) for derivatives (h, p)."""
     size = derivatives.shape[1]
     matrix = np.empty((tracks, size, size))
     vector = np.empty((tracks, size))
@@ -210,24 +241,26 @@ def tabulate(detector: Detector, placement: Placement, state: Array, hits: Hits)
 
     crossing = _predict(detector, placement, state, hits)
     residual = hits.measured - crossing.along
+    resolution = detector.resolution[hits.sensor]
     by_layer = frame_derivatives(crossing, placement.layer, hits.sensor)
     by_side = frame_derivatives(crossing, placement.side, hits.sensor)
-    by_track = to_polar(state[hits.track], track_derivatives(detector, crossing))
+    by_track = np.zeros((len(residual), len(TRACK_BRANCHES)))
+    by_track[:, : detector.track_parameters] = to_polar(state[hits.track], track_derivatives(detector, crossing))
     columns = {
         **dict(zip(GLOBAL_BRANCHES, by_layer.T, strict=True)),
         **dict(zip(LOCAL_BRANCHES, by_side.T, strict=True)),
         **dict(zip(TRACK_BRANCHES, by_track.T, strict=True)),
         "fitParam_align_local_residual_x": residual,
         "fitParam_align_local_measured_x": hits.measured,
-        "fitParam_align_local_measured_xe": np.full(len(residual), detector.resolution),
+        "fitParam_align_local_measured_xe": resolution,
         "fitParam_align_id": sensor_ids(detector)[hits.sensor].astype(np.float64),
     }
     counts = np.bincount(hits.track, minlength=len(state))
-    chi2: Array = np.bincount(hits.track, (residual / detector.resolution) ** 2, len(state)).astype(np.float64)
-    return TrackTable(_summary(state, chi2, counts), counts, columns)
+    chi2: Array = np.bincount(hits.track, (residual / resolution) ** 2, len(state)).astype(np.float64)
+    return TrackTable(_summary(state, chi2, counts - detector.track_parameters), counts, columns)
 
 
-def _summary(state: Array, chi2: Array, counts: Index) -> dict[str, Array]:
+def _summary(state: Array, chi2: Array, ndf: Index) -> dict[str, Array]:
     """Branches with one number for each track."""
     charge = np.where(state[:, 4] < 0.0, -1.0, 1.0)
     along = 1.0 / np.maximum(np.abs(state[:, 4]), np.finfo(float).tiny) / np.sqrt(1 + (state[:, 2:4] ** 2).sum(axis=1))
@@ -235,7 +268,7 @@ def _summary(state: Array, chi2: Array, counts: Index) -> dict[str, Array]:
         "fitParam_x": state[:, 0],
         "fitParam_y": state[:, 1],
         "fitParam_chi2": chi2,
-        "fitParam_ndf": (counts - _PARAMETERS).astype(np.float64),
+        "fitParam_ndf": ndf.astype(np.float64),
         "fitParam_px": along * state[:, 2],
         "fitParam_py": along * state[:, 3],
         "fitParam_pz": along,

@@ -26,13 +26,12 @@ class Residuals:
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        layers = detector.shape[0] * detector.shape[1]
-        self._sums = np.zeros((3, layers))
+        self._sums = np.zeros((3, len(detector.keys[1])))
         self._histogram = np.zeros(len(_EDGES) - 1, dtype=np.int64)
 
     def add(self, sensor: NDArray[np.int64], residual: Array) -> None:
         """Add residuals (h,), mm, on sensors with these numbers."""
-        layer = sensor // (self._detector.shape[2] * self._detector.shape[3])
+        layer = self._detector.layer[sensor]
         width = residual * 1e3
         for row, term in enumerate((np.ones_like(width), width, width**2)):
             self._sums[row] += np.bincount(layer, term, self._sums.shape[1])
@@ -46,12 +45,8 @@ class Residuals:
 
     def to_json(self) -> dict[str, Any]:
         """Widths (about zero) and means, um, overall and for each layer that has hits; a histogram of all."""
-        per_station = self._detector.shape[1]
-        layers = [
-            {"layer": f"{number // per_station}{number % per_station}", **_moments(*column)}
-            for number, column in enumerate(self._sums.T.tolist())
-            if column[0]
-        ]
+        columns = zip(self._detector.keys[1], self._sums.T.tolist(), strict=True)
+        layers = [{"layer": key, **_moments(*column)} for key, column in columns if column[0]]
         inside = int(self._histogram.sum())
         overall = _moments(*self._sums.sum(axis=1).tolist())
         histogram = {"edges_um": _EDGES.tolist(), "counts": self._histogram.tolist()}

@@ -88,14 +88,14 @@ class Misalignment:
 
 
 def misalign(detector: Detector, misalignment: Misalignment, seed: int) -> dict[str, Six]:
-    """Draw displacements of all stations, layers, modules and sides of a tracker."""
+    """Draw displacements of all stations, layers, modules and sides; none for levels that have no size."""
     draw = np.random.default_rng([seed, 0])
     truth: dict[str, Six] = {}
     for depth, level in enumerate(("station", "layer", "module", "side"), start=1):
-        sizes = np.repeat([misalignment.shifts[level], misalignment.turns[level]], 3)
-        for digits in np.ndindex(*detector.shape[:depth]):
+        sizes = np.repeat([misalignment.shifts.get(level, 0.0), misalignment.turns.get(level, 0.0)], 3)
+        for key in detector.keys[depth - 1]:
             x, y, z, rx, ry, rz = draw.normal(0.0, sizes).tolist()
-            truth["".join(map(str, digits))] = (x, y, z, rx, ry, rz)
+            truth[key] = (x, y, z, rx, ry, rz)
     return truth
 
 
@@ -129,14 +129,16 @@ def simulate(
     event, sensor, strip = _signals(detector, placement, state, response, draw)
     noise = _noise(detector, events, response, draw)
     event, sensor, strip = (np.concatenate(pair) for pair in zip((event, sensor, strip), noise, strict=True))
-    order = np.unique((event * len(placement.origin) + sensor) * detector.strips + strip)
-    event, sensor = order // (len(placement.origin) * detector.strips), order // detector.strips % len(placement.origin)
-    return RawData(run, file, np.bincount(event, minlength=events), sensor, order % detector.strips)
+    sensors, strips = len(detector.channels), int(detector.channels.max())
+    order = np.unique((event * sensors + sensor) * strips + strip)
+    event, sensor = order // (sensors * strips), order // strips % sensors
+    return RawData(run, file, np.bincount(event, minlength=events), sensor, order % strips)
 
 
 def _muons(detector: Detector, beam: Beam, events: int, draw: np.random.Generator) -> Array:
     """Parameters (n, 5) at the reference plane; positions are even in the middle of the tracker, not at its edge."""
-    middle = (detector.station_z[0] + detector.station_z[-1]) / 2 - detector.reference_z
+    along = detector.layer_z.values()
+    middle = (min(along) + max(along)) / 2 - detector.reference_z
     slopes = draw.normal(0.0, beam.slope, (events, 2))
     places = draw.uniform(-beam.half_width, beam.half_width, (events, 2)) - middle * slopes
     momentum = np.exp(_clipped_normal(beam, events, draw))
@@ -155,41 +157,55 @@ def _signals(
     detector: Detector, placement: Placement, state: Array, response: Response, draw: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Event, sensor and strip of every hit of the muons."""
-    per_layer = detector.shape[2] * detector.shape[3]
     found: list[tuple[NDArray[np.int64], ...]] = []
-    for first in range(0, len(placement.origin), per_layer):
-        sensor = np.tile(np.arange(first, first + per_layer), len(state))
-        event = np.repeat(np.arange(len(state)), per_layer)
+    for layer in sorted(range(len(detector.layer_z)), key=list(detector.layer_z.values()).__getitem__):
+        sensors = np.flatnonzero(detector.layer == layer)
+        sensor = np.tile(sensors, len(state))
+        event = np.repeat(np.arange(len(state)), len(sensors))
         crossing = cross(detector, placement, state[event], sensor)
-        strip = np.floor(crossing.along / detector.pitch + detector.strips / 2).astype(np.int64)
-        hit = (strip >= 0) & (strip < detector.strips) & (np.abs(crossing.across) < detector.strip_length / 2)
+        seen = crossing.along + _blur(detector, sensor, draw)
+        strip = np.floor(seen / detector.pitch[sensor] + detector.channels[sensor] / 2).astype(np.int64)
+        hit = (strip >= 0) & (strip < detector.channels[sensor])
+        hit &= np.abs(crossing.across) < detector.lengths[sensor] / 2
         hit &= draw.random(len(hit)) < response.efficiency
         found.append((event[hit], sensor[hit], strip[hit]))
-        scatter(detector, state, float(placement.origin[first : first + per_layer, 2].mean()), draw)
+        scatter(state, placement.origin[sensors, 2].mean() - detector.reference_z, detector.material[layer], draw)
     event, sensor, strip = (np.concatenate(column) for column in zip(*found, strict=True))
     return event, sensor, strip
 
 
-def scatter(detector: Detector, state: Array, z: float, draw: np.random.Generator) -> None:
-    """Scatter tracks in a layer at z: turn them there, so that what lies behind sees other parameters (Highland)."""
-    material = detector.radiation_lengths
+def _blur(detector: Detector, sensor: NDArray[np.int64], draw: np.random.Generator) -> Array | float:
+    """What sensors' resolutions are more than that of strips that only say which of them was hit."""
+    more = np.sqrt(np.maximum(detector.resolution**2 - detector.pitch**2 / 12, 0.0))
+    return draw.normal(0.0, more[sensor]) if more.max() > 1e-9 else 0.0
+
+
+def scatter(state: Array, distance: float, material: float, draw: np.random.Generator) -> None:
+    """Scatter tracks in a layer: turn them there, so that what lies behind sees other parameters (Highland's formula).
+
+    Args:
+        state: parameters (n, 5) of the tracks, which are changed.
+        distance: of the layer from the reference plane, mm.
+        material: of the layer, in radiation lengths.
+        draw: random numbers.
+    """
+    if not material:
+        return
     width = 0.0136 * np.abs(state[:, 4]) * np.sqrt(material) * (1 + 0.038 * log(material))
     for slope in (2, 3):
         kick = draw.normal(0.0, width)
         state[:, slope] += kick
-        state[:, slope - 2] -= kick * (z - detector.reference_z)
+        state[:, slope - 2] -= kick * distance
 
 
 def _noise(
     detector: Detector, events: int, response: Response, draw: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    sensors = int(np.prod(detector.shape))
-    count = draw.poisson(response.noise * events * sensors * detector.strips)
-    return (
-        draw.integers(0, events, count),
-        draw.integers(0, sensors, count),
-        draw.integers(0, detector.strips, count),
-    )
+    last = np.cumsum(detector.channels)
+    count = draw.poisson(response.noise * events * int(last[-1]))
+    event, channel = draw.integers(0, events, count), draw.integers(0, last[-1], count)
+    sensor = np.searchsorted(last, channel, side="right")
+    return event, sensor, channel - (last - detector.channels)[sensor]
 
 
 def write_truth(path: Path, truth: dict[str, Six], *, seed: int, misalignment: Misalignment) -> None:

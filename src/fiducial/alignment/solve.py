@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fiducial.alignment.constants import (
     Constants,
@@ -21,14 +23,16 @@ from fiducial.alignment.constants import (
     read_constants,
     replace_text,
 )
-from fiducial.alignment.convert import BRANCHES, LOCALS, Selection, append_records, choose
+from fiducial.alignment.convert import Selection, append_records, branches, choose
 from fiducial.alignment.geometry import Placement, place
 from fiducial.alignment.meter import metered
 from fiducial.alignment.ntuple import TrackTable, read_ntuple
+from fiducial.alignment.numbering import reader
 from fiducial.alignment.projection import true_residuals
-from fiducial.alignment.recipe import BINARY, FILES, write_steering
+from fiducial.alignment.recipe import Step
 from fiducial.alignment.simulation import read_truth
-from fiducial.alignment.summary import Gathered, Setup, fit_summary, metrics, summarize
+from fiducial.alignment.steeringfiles import BINARY, FILES, write_steering
+from fiducial.alignment.summary import Fitted, Gathered, Setup, fit_summary, metrics, summarize
 from fiducial.core.errors import DataError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -88,43 +92,36 @@ def solve(
         the summary.
 
     Raises:
+        ConfigurationError: the recipe does not fit the detector.
         DataError: an input is damaged, no track is left, or the fit did not end well.
         NotFoundError: an input is missing.
         UsageError: constants would be overwritten by their successors.
     """
     if constants.resolve() == outputs.constants.resolve():
         raise UsageError(f"{constants} would be overwritten", hint="give --new-constants another name")
-    _remove_stale(outputs)
-    before = read_constants(constants)
+    _remove_stale(outputs, setup)
+    detector, plan = setup.detector, setup.plan
+    plan.check()
+    before = read_constants(constants, detector)
     steps: list[dict[str, Any]] = []
     with ExitStack() as stack:
         study = _study(truth, setup, stack)
         with metered(steps, "convert"):
             gathered = _convert(ntuples, before, outputs.folder, setup, study)
-        with metered(steps, "fit") as step:
-            result = _fit(outputs.folder, setup)
-            step |= {
-                "folder": ".",
-                "free": len(result.variable),
-                "constraints": len(result.variable) - result.fitted,
-                **fit_summary(result),
-            }
-        expected = _fit(study.folder, setup) if study else None
-    result.write(outputs.folder)
-    after = accumulate(before, corrections(setup.detector, _values(result)))
-    summary = summarize(setup, ntuples, gathered, steps, result, expected)
+        fitted = _fit(outputs.folder, setup, steps)
+        expected = _fit(study.folder, setup, []) if study else None
+    after = accumulate(before, corrections(detector, fitted.values, reader(plan.known)))
+    summary = summarize(setup, ntuples, gathered, steps, fitted, expected)
     _write(summary, constants, after, outputs)
     return summary
 
 
-def _values(result: FitResult) -> dict[int, float]:
-    return dict(zip(result.labels.tolist(), result.values.tolist(), strict=True))
-
-
-def _remove_stale(outputs: Outputs) -> None:
+def _remove_stale(outputs: Outputs, setup: Setup) -> None:
     outputs.folder.mkdir(parents=True, exist_ok=True)
-    own = [outputs.folder / name for name in FILES]
-    for path in (outputs.constants, outputs.summary, outputs.metrics, *own, *outputs.folder.glob("millepede.*")):
+    folders = [outputs.folder, *(outputs.folder / step.name for step in setup.recipe.steps[:-1])]
+    own = [folder / name for folder in folders for name in FILES]
+    results = [path for folder in folders for path in folder.glob("millepede.*")]
+    for path in (outputs.constants, outputs.summary, outputs.metrics, *own, *results):
         if path is not None:
             path.unlink(missing_ok=True)
 
@@ -148,55 +145,97 @@ def _convert(ntuples: Sequence[Path], before: Constants, folder: Path, setup: Se
     """Write the records of all ntuples; those of the study get the residuals that the truth would cause."""
     gathered = Gathered(setup.detector)
     present = place(setup.detector, before)
+    scheme = setup.recipe.parameters.scheme
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fiducial-mille-"))) / "block.bin"
         records = stack.enter_context((folder / BINARY).open("wb"))
         others = stack.enter_context((study.folder / BINARY).open("wb")) if study else None
-        for path, table in _tables(ntuples, before):
+        for path, table in _tables(ntuples, before, branches(scheme)):
             chosen = _choose(path, table, setup)
-            _gather(gathered, table, chosen)
-            append_records(records, scratch, table, chosen, setup.parameters, table.hits[_RESIDUAL])
+            _gather(gathered, table, chosen, setup.detector.track_parameters)
+            append_records(records, scratch, setup.detector, table, chosen, scheme, table.hits[_RESIDUAL])
             if study and others:
                 residual = true_residuals(setup.detector, table, chosen.sensor, present, study.placement)
-                append_records(others, scratch, table, chosen, setup.parameters, residual)
+                append_records(others, scratch, setup.detector, table, chosen, scheme, residual)
     if not gathered.counts.used_tracks:
         dropped = {reason: number for reason, number in gathered.counts.dropped_tracks.items() if number}
         raise DataError(f"none of {gathered.counts.tracks} tracks can be used; dropped by reason: {dropped}")
     return gathered
 
 
-def _tables(ntuples: Sequence[Path], constants: Constants) -> Iterator[tuple[Path, TrackTable]]:
+def _tables(ntuples: Sequence[Path], constants: Constants, wanted: Sequence[str]) -> Iterator[tuple[Path, TrackTable]]:
     for path in ntuples:
-        for table in read_ntuple(path, BRANCHES, constants=fingerprint(constants)):
+        for table in read_ntuple(path, wanted, constants=fingerprint(constants)):
             yield path, table
 
 
 def _choose(path: Path, table: TrackTable, setup: Setup) -> Selection:
     try:
-        return choose(setup.detector, table, setup.cuts)
+        return choose(setup.detector, table, setup.recipe.cuts)
     except DataError as error:
         raise DataError(f"{path}: {error.message}", hint=error.hint) from None
 
 
-def _gather(gathered: Gathered, table: TrackTable, chosen: Selection) -> None:
+def _gather(gathered: Gathered, table: TrackTable, chosen: Selection, track_parameters: int) -> None:
     hits = chosen.track_passed[table.track]
     gathered.residuals.add(chosen.sensor[hits], table.hits[_RESIDUAL][hits])
     gathered.counts += chosen.counts
     gathered.chi2 += float(table.scalars["fitParam_chi2"][chosen.track_passed].sum())
-    gathered.ndf += int(table.counts[chosen.track_passed].sum()) - LOCALS * int(chosen.track_passed.sum())
+    gathered.ndf += int(table.counts[chosen.track_passed].sum()) - track_parameters * int(chosen.track_passed.sum())
 
 
-def _fit(folder: Path, setup: Setup) -> FitResult:
-    from fiducial.alignment.fit import fit
+def _fit(folder: Path, setup: Setup, meters: list[dict[str, Any]]) -> Fitted:
+    """Do the recipe's steps: the last in the folder itself, those before it in folders of their own.
 
-    steering = write_steering(folder, setup.detector, setup.detector.stations(setup.stations), setup.recipe)
-    result = fit(steering, threads=setup.threads)
+    The files of the last one say everything, for what the others found is in them as values that are held.
+    """
+    results: dict[str, FitResult] = {}
+    values: dict[int, float] = {}
+    for step in setup.recipe.steps:
+        last = step is setup.recipe.steps[-1]
+        with metered(meters, step.name) as meter:
+            result = results[step.name] = _fit_step(folder if last else folder / step.name, setup, step, values)
+            meter |= {"folder": "." if last else step.name, "free": len(result.variable),
+                      "constraints": len(result.variable) - result.fitted, **fit_summary(result)}  # fmt: skip
+        values = dict(zip(result.labels.tolist(), result.values.tolist(), strict=True))
+    fitted = _merged(results)
+    if len(results) > 1:
+        fitted.result.write(folder)
+    return fitted
+
+
+def _fit_step(folder: Path, setup: Setup, step: Step, held: Mapping[int, float]) -> FitResult:
+    from fiducial.alignment.fit import fit_into
+
+    records = BINARY if step is setup.recipe.steps[-1] else f"../{BINARY}"
+    folder.mkdir(exist_ok=True)
+    steering = write_steering(folder, setup.plan, step, held, records)
+    result = fit_into(steering, folder, threads=setup.threads)
     if result.verdict not in _ACCEPTED:
         raise DataError(
-            f"the fit ended with verdict {result.verdict}: {result.message}",
+            f"step {step.name}: the fit ended with verdict {result.verdict}: {result.message}",
             hint=f"its constants are not used; what it was told lies in {folder}",
         )
+    if np.isnan(result.errors[result.variable]).any():
+        raise DataError(
+            f"step {step.name}: method {setup.recipe.options(step).method} gives no errors, and without them nothing "
+            "says whether the alignment has converged",
+            hint="let the recipe's fit.method be inversion",
+        )
     return result
+
+
+def _merged(results: dict[str, FitResult]) -> Fitted:
+    """Values, errors and presigmas from the step that fitted each parameter last."""
+    *_, last = results.values()
+    errors, presigmas = last.errors.copy(), last.presigmas.copy()
+    steps: dict[int, str] = {}
+    for name, result in results.items():
+        errors[result.variable] = result.errors[result.variable]
+        presigmas[result.variable] = result.presigmas[result.variable]
+        steps |= dict.fromkeys(result.labels[result.variable].tolist(), name)
+    starts = last.starts if len(results) == 1 else np.zeros_like(last.starts)
+    return Fitted(replace(last, errors=errors, presigmas=presigmas, starts=starts), steps, results)
 
 
 def _write(summary: dict[str, Any], constants: Path, after: Constants, outputs: Outputs) -> None:

@@ -42,23 +42,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
-from fiducial.alignment.convert import Counts, Cuts, Parameters
+from fiducial.alignment.convert import Counts
 from fiducial.alignment.geometry import FASER, Detector
 from fiducial.alignment.modes import correlations, weak_modes
-from fiducial.alignment.numbering import describe
-from fiducial.alignment.recipe import Recipe
+from fiducial.alignment.recipe import Recipe, find_recipe
 from fiducial.alignment.residuals import Residuals
+from fiducial.alignment.steeringfiles import Plan
 
 if TYPE_CHECKING:
     from fiducial.alignment.result import FitResult
 
-__all__ = ["Gathered", "Setup", "fit_summary", "metrics", "summarize"]
+__all__ = ["DEFAULT_RECIPE", "Fitted", "Gathered", "Setup", "fit_summary", "metrics", "summarize"]
 
 _FORMAT = {"format": "fiducial-alignment-summary", "version": 1}
+
+#: What is done unless another recipe is asked for.
+DEFAULT_RECIPE = "one-fit"
 
 
 @dataclass(frozen=True)
@@ -66,23 +70,42 @@ class Setup:
     """How a solve step works.
 
     Args:
-        stations: 3 or 4.
+        stations: how many of them, counted from the last; by default the usual ones of the detector.
         detector: the tracker.
-        cuts: on tracks and hits.
-        parameters: which ones the records name.
-        recipe: what the fit is told.
-        determined: a parameter counts as well determined when its error is less than this times its presigma: then
-            the hits, and not the presigma, decide what it is (at 0.2 they have 96 % of the weight).
+        recipe: what is fitted, and with which tracks.
         threads: of the fit.
     """
 
-    stations: int
+    stations: int | None = None
     detector: Detector = FASER
-    cuts: Cuts = field(default_factory=Cuts)
-    parameters: Parameters = field(default_factory=Parameters)
-    recipe: Recipe = field(default_factory=Recipe)
-    determined: float = 0.2
+    recipe: Recipe = field(default_factory=lambda: find_recipe(DEFAULT_RECIPE))
     threads: int = 1
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The recipe for this detector."""
+        return Plan(self.detector, self.detector.stations(self.stations), self.recipe)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the steps of a recipe found together.
+
+    Args:
+        result: with the values, errors and presigmas of each parameter from the step that fitted it last; the rest is
+            that of the last step.
+        step: name of the step that fitted a parameter last, by label.
+        results: of each step, by name.
+    """
+
+    result: FitResult
+    step: dict[int, str]
+    results: dict[str, FitResult]
+
+    @property
+    def values(self) -> dict[int, float]:
+        """Value by label."""
+        return dict(zip(self.result.labels.tolist(), self.result.values.tolist(), strict=True))
 
 
 class Gathered:
@@ -114,8 +137,8 @@ def summarize(
     ntuples: Sequence[Path],
     gathered: Gathered,
     steps: list[dict[str, Any]],
-    result: FitResult,
-    expected: FitResult | None,
+    fitted: Fitted,
+    expected: Fitted | None,
 ) -> dict[str, Any]:
     """Make the summary, all but the constants.
 
@@ -124,38 +147,47 @@ def summarize(
         ntuples: that were read.
         gathered: from them.
         steps: of the work, with their time and memory.
-        result: of the fit.
-        expected: what the fit would have found without measurement errors, when the truth is known.
+        fitted: by the steps of the recipe.
+        expected: what they would have found without measurement errors, when the truth is known.
     """
-    table = _parameters(result, setup, expected)
+    table = _parameters(fitted, setup, expected)
+    fits = fitted.results.items()
     return {
         **_FORMAT,
-        "detector": "faser",
-        "recipe": "one-fit",
-        "stations": setup.stations,
+        "detector": setup.detector.name,
+        "recipe": setup.recipe.name,
+        "stations": len(setup.plan.stations),
         "inputs": [str(path) for path in ntuples],
         **gathered.to_json(),
-        "fit": fit_summary(result),
+        "fit": fit_summary(fitted.result),
         "steps": steps,
-        "correlations": [{"step": "fit", **correlations(result)}],
-        "weak_modes": [{"step": "fit", **mode} for mode in weak_modes(result)],
+        "correlations": [{"step": name, **correlations(result)} for name, result in fits],
+        "weak_modes": [{"step": name, **mode} for name, result in fits for mode in weak_modes(result)],
         "convergence": _convergence(table, setup),
         "pulls": None if expected is None else _pulls(table),
         "parameters": table,
     }
 
 
-def _parameters(result: FitResult, setup: Setup, expected: FitResult | None) -> list[dict[str, Any]]:
+def _parameters(fitted: Fitted, setup: Setup, expected: Fitted | None) -> list[dict[str, Any]]:
+    result = fitted.result
     columns = (result.labels, result.values, result.errors, result.presigmas, result.counts)
-    true = [None] * len(result.labels) if expected is None else expected.values.tolist()
+    true = [None] * len(result.labels) if expected is None else expected.result.values.tolist()
     rows = zip(*(column.tolist() for column in columns), true, strict=True)
-    return [_parameter(setup, *row) for row in rows]
+    return [_parameter(setup, fitted.step.get(label), label, *row) for label, *row in rows]
 
 
 def _parameter(
-    setup: Setup, label: int, shift: float, error: float, presigma: float, entries: int, true: float | None
+    setup: Setup,
+    step: str | None,
+    label: int,
+    shift: float,
+    error: float,
+    presigma: float,
+    entries: int,
+    true: float | None,
 ) -> dict[str, Any]:
-    what = describe(label)
+    what = setup.plan.known[label]
     state = _state(setup, error, presigma)
     return {
         "label": label,
@@ -164,7 +196,7 @@ def _parameter(
         "axis": what.axis,
         "unit": what.unit,
         "state": state,
-        "step": None if state == "fixed" else "fit",
+        "step": step,
         "shift": shift,
         "error": error if state != "fixed" else 0.0,
         "presigma": presigma,
@@ -177,7 +209,9 @@ def _parameter(
 def _state(setup: Setup, error: float, presigma: float) -> str:
     if presigma < 0.0 or not error > 0.0:
         return "fixed"
-    return "determined" if error < setup.determined * presigma else "weak"
+    if not presigma:
+        return "determined"
+    return "determined" if error < setup.recipe.determined * presigma else "weak"
 
 
 def fit_summary(result: FitResult) -> dict[str, Any]:
@@ -202,7 +236,7 @@ def _convergence(table: list[dict[str, Any]], setup: Setup) -> dict[str, Any]:
         "determined": len(determined),
         "weak": [row["label"] for row in table if row["state"] == "weak"],
         "fixed": sum(row["state"] == "fixed" for row in table),
-        "definition": f"determined: error below {setup.determined:g} of the presigma",
+        "definition": f"determined: error below {setup.recipe.determined:g} of the presigma",
     }
 
 

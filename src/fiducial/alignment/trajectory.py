@@ -78,10 +78,11 @@ def cross(detector: Detector, placement: Placement, state: Array, sensor: NDArra
 
 
 def track_derivatives(detector: Detector, crossing: Crossing) -> Array:
-    """Derivatives (n, 5) of the measured coordinate by x, y, the two slopes and q/p."""
+    """Derivatives of the measured coordinate by x, y, the two slopes and q/p (n, 5); without a field, not by q/p."""
     distance = crossing.point[:, 2] - detector.reference_z
     by_x, by_y = crossing.pull[:, 0], crossing.pull[:, 1]
-    return np.stack([by_x, by_y, by_x * distance, by_y * distance, by_y * crossing.bend[:, 0]], axis=1)
+    columns = [by_x, by_y, by_x * distance, by_y * distance, by_y * crossing.bend[:, 0]]
+    return np.stack(columns[: detector.track_parameters], axis=1)
 
 
 def frame_derivatives(crossing: Crossing, frame: Frame, sensor: NDArray[np.int64]) -> Array:
@@ -97,14 +98,14 @@ def frame_derivatives(crossing: Crossing, frame: Frame, sensor: NDArray[np.int64
 
 
 def to_polar(state: Array, derivatives: Array) -> Array:
-    """Derivatives (n, 5) by x, y, theta, phi, q/p from those by x, y, slopes, q/p at parameters (n, 5)."""
+    """Derivatives (n, 4 or 5) by x, y, theta, phi, q/p from those by x, y, slopes, q/p at parameters (n, 5)."""
     tan_x, tan_y = state[:, 2], state[:, 3]
     tangent = np.hypot(tan_x, tan_y)
     safe = np.where(tangent > 0.0, tangent, 1.0)
     cosine, sine = np.where(tangent > 0.0, tan_x / safe, 1.0), tan_y / safe
     by_theta = (1.0 + tangent**2) * (cosine * derivatives[:, 2] + sine * derivatives[:, 3])
     by_phi = tangent * (cosine * derivatives[:, 3] - sine * derivatives[:, 2])
-    return np.stack([derivatives[:, 0], derivatives[:, 1], by_theta, by_phi, derivatives[:, 4]], axis=1)
+    return np.column_stack([derivatives[:, :2], by_theta, by_phi, derivatives[:, 4:]])
 
 
 def from_polar(polar: Array) -> Array:

@@ -1,4 +1,4 @@
-"""``fiducial alignment``: simulate, reconstruct and align a tracker in the shape of FASER's."""
+"""``fiducial alignment``: simulate, reconstruct and align a tracker: FASER's, or one from a geometry file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from typing import Annotated
 
 import typer
 
+from fiducial.cli import geometry as geometries
+from fiducial.cli import recipe as recipes
 from fiducial.cli.lazy import subject_app
 
 app = subject_app(no_args_is_help=True, help="Simulate, reconstruct and align a tracker.")
+app.add_typer(recipes.app, name="recipe")
+app.add_typer(geometries.app, name="geometry")
 
 Constants = Annotated[Path, typer.Option(help="Constants in (inputforalign.txt); an empty file stands for none.")]
-Stations = Annotated[int, typer.Option(help="3, without the station in front (IFT), or 4.")]
+Stations = Annotated[
+    int | None, typer.Option(help="How many, from the last. FASER: 3, without the one in front (IFT), or 4; default 3.")
+]
+GeometryFile = Annotated[
+    Path | None, typer.Option("--geometry", "-g", help="Geometry file of the detector; by default FASER's tracker.")
+]
+Misaligned = Annotated[
+    float, typer.Option(min=0, help="Factor on the size of all displacements; 0 for a perfect tracker.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -25,23 +37,36 @@ def simulate(
     events: Annotated[int, typer.Option(min=1, help="Muons in each file.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the misalignment and the muons.")] = 1,
     truth: Annotated[Path | None, typer.Option(help="Where the truth goes; by default beside the files.")] = None,
-    misaligned: Annotated[float, typer.Option(min=0, help="Size of all displacements; 0 for a perfect tracker.")] = 1.0,
+    misaligned: Misaligned = 1.0,
+    geometry: GeometryFile = None,
     json_: Json = False,
 ) -> None:
     """Make raw files of muons in a tracker that is not where it should be."""
-    from fiducial.alignment.geometry import FASER
+    from fiducial.alignment.geometryfile import find_geometry
     from fiducial.alignment.raw import raw_path, write_raw
-    from fiducial.alignment.simulation import Misalignment, misalign, simulate, write_truth
+    from fiducial.alignment.simulation import misalign, simulate, write_truth
     from fiducial.core.filerange import parse_range
 
-    numbers = parse_range(files)
-    misalignment = Misalignment().scaled(misaligned)
-    displaced = misalign(FASER, misalignment, seed)
-    paths = [raw_path(raw, year, run, number) for number in numbers]
+    numbers, known = parse_range(files), find_geometry(geometry)
+    misalignment = known.misalignment.scaled(misaligned)
+    displaced = misalign(known.detector, misalignment, seed)
+    paths = [raw_path(raw, year, run, number, known.prefix) for number in numbers]
     truth = truth or paths[0].parent / "truth.json"
     write_truth(truth, displaced, seed=seed, misalignment=misalignment)
     for number, path in zip(numbers, paths, strict=True):
-        write_raw(path, simulate(FASER, displaced, run=run, file=number, events=events, seed=seed))
+        write_raw(
+            path,
+            simulate(
+                known.detector,
+                displaced,
+                run=run,
+                file=number,
+                events=events,
+                seed=seed,
+                beam=known.beam,
+                response=known.response,
+            ),
+        )
     show({"truth": str(truth), "files": [str(path) for path in paths], "events": events * len(paths)}, json_)
 
 
@@ -49,14 +74,16 @@ def simulate(
 def truth(
     output: Annotated[Path, typer.Argument(help="File to write, e.g. truth.json.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the misalignment.")] = 1,
-    misaligned: Annotated[float, typer.Option(min=0, help="Size of all displacements; 0 for a perfect tracker.")] = 1.0,
+    misaligned: Misaligned = 1.0,
+    geometry: GeometryFile = None,
 ) -> None:
     """Write where a simulated tracker really is, without any muons."""
-    from fiducial.alignment.geometry import FASER
-    from fiducial.alignment.simulation import Misalignment, misalign, write_truth
+    from fiducial.alignment.geometryfile import find_geometry
+    from fiducial.alignment.simulation import misalign, write_truth
 
-    misalignment = Misalignment().scaled(misaligned)
-    write_truth(output, misalign(FASER, misalignment, seed), seed=seed, misalignment=misalignment)
+    known = find_geometry(geometry)
+    misalignment = known.misalignment.scaled(misaligned)
+    write_truth(output, misalign(known.detector, misalignment, seed), seed=seed, misalignment=misalignment)
 
 
 @app.command()
@@ -64,23 +91,25 @@ def reconstruct(
     raw: Annotated[Path, typer.Argument(help="Raw file.")],
     constants: Constants,
     output: Annotated[Path, typer.Option("--output", "-o", help="Ntuple, e.g. kfalignment_011705_00450.root.")],
-    stations: Stations = 3,
+    stations: Stations = None,
+    geometry: GeometryFile = None,
     json_: Json = False,
 ) -> None:
     """Fit the tracks of a raw file and write what an alignment needs to know of them."""
     from fiducial.alignment.constants import fingerprint, read_constants
-    from fiducial.alignment.geometry import FASER, sensor_ids
+    from fiducial.alignment.geometryfile import find_geometry
     from fiducial.alignment.ntuple import write_ntuple
     from fiducial.alignment.raw import read_raw
     from fiducial.alignment.reconstruction import reconstruct
 
     output.unlink(missing_ok=True)
-    data = read_raw(raw, len(sensor_ids(FASER)), FASER.strips)
-    known = read_constants(constants)
-    table, lost = reconstruct(FASER, data, known, stations)
+    found = find_geometry(geometry)
+    data = read_raw(raw, found.detector.channels)
+    known = read_constants(constants, found.detector)
+    table, lost = reconstruct(found.detector, data, known, stations, found.finding)
     write_ntuple(output, table, fingerprint(known))
-    found = {"events": len(data.counts), "tracks": len(table.counts), "hits": int(table.counts.sum())}
-    show({"output": str(output), **found, **{f"events_lost_{reason}": n for reason, n in lost.items()}}, json_)
+    numbers = {"events": len(data.counts), "tracks": len(table.counts), "hits": int(table.counts.sum())}
+    show({"output": str(output), **numbers, **{f"events_lost_{reason}": n for reason, n in lost.items()}}, json_)
 
 
 @app.command()
@@ -89,7 +118,12 @@ def solve(
     constants: Constants,
     output_dir: Annotated[Path, typer.Option(help="For the fit's own files, e.g. 3millepede.")],
     new_constants: Annotated[Path, typer.Option(help="Constants out; written last, only if all went well.")],
-    stations: Stations = 3,
+    stations: Stations = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Name of a recipe (see `recipe list`), or its file; by default the geometry's, one-fit."),
+    ] = None,
+    geometry: GeometryFile = None,
     truth: Annotated[Path | None, typer.Option(help="Truth of a simulation, to judge the result by.")] = None,
     metrics: Annotated[
         Path | None, typer.Option(envvar="FIDUCIAL_METRICS", help="Numbers for the workflow's decisions, as JSON.")
@@ -102,13 +136,17 @@ def solve(
     json_: Json = False,
 ) -> None:
     """Fit the parameters of one iteration and add them to the constants."""
+    from fiducial.alignment.geometryfile import find_geometry
+    from fiducial.alignment.recipe import find_recipe
     from fiducial.alignment.solve import Outputs, find_ntuples
     from fiducial.alignment.solve import solve as run
     from fiducial.alignment.summary import Setup
     from fiducial.alignment.summary import metrics as numbers
 
     outputs = Outputs(output_dir, new_constants, summary or output_dir / "summary.json", metrics, keep_records)
-    result = run(find_ntuples(ntuples), constants, outputs, Setup(stations, threads=threads), truth)
+    known = find_geometry(geometry)
+    setup = Setup(stations, known.detector, find_recipe(recipe or known.recipe), threads)
+    result = run(find_ntuples(ntuples), constants, outputs, setup, truth)
     show({"constants": str(new_constants), "summary": str(outputs.summary), **numbers(result)}, json_)
 
 

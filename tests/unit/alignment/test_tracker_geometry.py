@@ -101,14 +101,15 @@ def test_a_sensor_that_moves_up_sees_tracks_lower(tracks: Array) -> None:
 def test_sides_lean_against_each_other_by_the_sign_of_their_module() -> None:
     axes = place(FASER, {}).axes.reshape(*FASER.shape, 3, 3)
     horizontal = axes[0, 0, :, :, 0, 0]
-    np.testing.assert_allclose(horizontal[:, 1], -np.array(FASER.module_sign) * np.sin(FASER.stereo))
-    np.testing.assert_allclose(horizontal[:, 0], -horizontal[:, 1])
+    signs = np.array([1, -1, 1, -1, -1, 1, -1, 1])
+    np.testing.assert_allclose(horizontal[:, 1], -signs * np.sin(0.020), atol=1e-15)
+    np.testing.assert_allclose(horizontal[:, 0], -horizontal[:, 1], atol=1e-15)
 
 
 def test_a_station_moves_as_a_whole() -> None:
     turned = place(FASER, {"2": (0.1, 0.2, 0.3, 0.0, 0.0, np.pi / 2)})
     plain = place(FASER, {})
-    centre = np.array([0.0, 0.0, FASER.station_z[2]])
+    centre = np.array([0.0, 0.0, FASER.groups["2"].position[2]])
     local = plain.origin[96:144] - centre
     expected = np.column_stack([-local[:, 1], local[:, 0], local[:, 2]]) + centre + [0.1, 0.2, 0.3]
     np.testing.assert_allclose(turned.origin[96:144], expected, atol=1e-12)

@@ -1,0 +1,74 @@
+"""TOML files that users write, checked against a model: every mistake at once, each with its line and key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from fiducial.core.errors import ConfigurationError
+from fiducial.core.positions import positions
+
+__all__ = ["read_model"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_model(model: type[M], text: str, where: str, *, hint: str = "") -> M:
+    """Read a model from a file's text.
+
+    Args:
+        model: what the file should be.
+        text: of the file.
+        where: the file as the user named it.
+        hint: where help is to be found.
+
+    Raises:
+        ConfigurationError: the message has a line for each mistake: file, line, key and what is wrong.
+    """
+    try:
+        return model.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{where}: not TOML: {error}") from None
+    except ValidationError as error:
+        lines = positions(text)
+        found = [_sentence(model, where, lines, mistake) for mistake in error.errors()]
+        raise ConfigurationError("\n".join(found), hint=hint) from None
+
+
+def _sentence(model: type[BaseModel], where: str, lines: dict[str, int], mistake: Any) -> str:
+    place = [str(part) for part in mistake["loc"]]
+    known = [".".join(place[:depth]) for depth in range(len(place), 0, -1)]
+    line = next((lines[key] for key in known if key in lines), None)
+    what = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        what = f"this key is not known{_nearest(model, place)}"
+    key = f"{'.'.join(place)}: " if place else ""
+    return f"{where}{'' if line is None else f':{line}'}: {key}{what}"
+
+
+def _nearest(model: type[BaseModel], place: list[str]) -> str:
+    names = list(_model_at(model, place[:-1]).model_fields)
+    close = difflib.get_close_matches(place[-1], names, n=1)
+    return f", did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
+
+
+def _model_at(model: type[BaseModel], place: list[str]) -> type[BaseModel]:
+    for part in place:
+        if part in model.model_fields:
+            model = _inner(model.model_fields[part]) or model
+    return model
+
+
+def _inner(field: FieldInfo) -> type[BaseModel] | None:
+    """The model in a field's type: ``Model``, ``Model | None``, ``tuple[Model, ...]`` or ``dict[str, Model]``."""
+    waiting: list[Any] = [field.annotation]
+    while waiting:
+        kind = waiting.pop()
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+        waiting += get_args(kind)
+    return None

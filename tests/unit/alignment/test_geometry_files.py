@@ -1,0 +1,227 @@
+"""Geometry files: what they may say, and what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fiducial.alignment.convert import append_records, branches, choose
+from fiducial.alignment.geometry import FASER, place, sensor_ids
+from fiducial.alignment.geometryfile import Geometry, find_geometry, geometry_text, load_geometry
+from fiducial.alignment.geometrypicture import draw_detector
+from fiducial.alignment.mille import read_blocks
+from fiducial.alignment.numbering import AXES, Scheme
+from fiducial.alignment.recipe import Cuts
+from fiducial.alignment.reconstruction import reconstruct
+from fiducial.alignment.simulation import Misalignment, Response, misalign, simulate
+from fiducial.alignment.trajectory import cross, track_derivatives
+from fiducial.core.check import check
+from fiducial.core.errors import ConfigurationError, DataError, NotFoundError, UsageError
+from fiducial.core.workflowfile import load
+
+TELESCOPE = Path(__file__).parents[3] / "examples" / "telescope" / "geometry.toml"
+
+STRIPS = """
+format = 1
+name = "strips"
+
+[sensors.strip]
+measures = ["x"]
+pitch = 0.05
+channels = 640
+length = 32.0
+radiation_lengths = 0.003
+
+[sensors.turned]
+measures = [1.5707963267948966]
+pitch = 0.05
+channels = 640
+length = 32.0
+resolution = 0.02
+"""
+
+
+def planes(kinds: str) -> str:
+    """Planes 100 mm apart, each one a letter: s measures x, t measures y."""
+    names = {"s": "strip", "t": "turned"}
+    lines = [
+        f'[[planes]]\nsensor = "{names[kind]}"\nposition = [0.0, 0.0, {100 * number}]'
+        for number, kind in enumerate(kinds)
+    ]
+    return STRIPS + "\n".join(lines)
+
+
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "geometry.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_built_in_detector_can_be_written_and_read(tmp_path: Path) -> None:
+    again = load_geometry(file(tmp_path, geometry_text(Geometry())))
+    truth = misalign(FASER, Misalignment(), seed=1)
+    for constants in ({}, truth):
+        first, second = place(FASER, constants), place(again.detector, constants)
+        np.testing.assert_array_equal(first.origin, second.origin)
+        np.testing.assert_array_equal(first.axes, second.axes)
+    for name in ("channels", "pitch", "resolution", "lengths", "material"):
+        np.testing.assert_array_equal(getattr(FASER, name), getattr(again.detector, name))
+    assert again.detector.magnets == FASER.magnets
+    assert again.detector.stations() == FASER.stations(3)
+    assert again.prefix == "Faser-Physics"
+    assert (again.beam, again.finding, again.misalignment) == (Geometry().beam, Geometry().finding, Misalignment())
+
+
+def test_without_a_file_or_by_its_name_the_detector_is_faser() -> None:
+    assert find_geometry(None).detector is find_geometry("faser").detector is FASER
+
+
+def test_a_plane_is_a_layer_that_moves_along_the_detectors_axes() -> None:
+    telescope = load_geometry(TELESCOPE).detector
+    assert list(telescope.keys[1]) == [f"0{plane}" for plane in range(6)]
+    assert sensor_ids(telescope).tolist() == [100 * plane + side for plane in range(6) for side in (0, 1)]
+    plain, moved = place(telescope, {}), place(telescope, {"04": (0.1, 0.2, 0.0, 0.0, 0.0, 0.0)})
+    np.testing.assert_allclose((moved.origin - plain.origin)[8:10], [[0.1, 0.2, 0.0]] * 2, atol=1e-12)
+    # Plane 4 is mounted upside down, and measures -x and -y.
+    np.testing.assert_allclose(plain.axes[8, :, 0], [-1.0, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(plain.axes[9, :, 0], [0.0, -1.0, 0.0], atol=1e-12)
+
+
+def test_pixels_are_as_long_across_as_the_other_coordinate_has_channels() -> None:
+    telescope = load_geometry(TELESCOPE).detector
+    np.testing.assert_allclose(telescope.lengths[:2], [576 * 0.0184, 1152 * 0.0184])
+
+
+def test_without_a_field_a_track_has_four_parameters() -> None:
+    telescope = load_geometry(TELESCOPE).detector
+    state = np.array([[1.0, 2.0, 1e-3, -1e-3, 1e-2]])
+    assert track_derivatives(telescope, cross(telescope, place(telescope, {}), state, np.array([0]))).shape == (1, 4)
+
+
+def test_strips_of_both_directions_make_a_telescope(tmp_path: Path) -> None:
+    known = load_geometry(file(tmp_path, planes("stststst")))
+    data = simulate(known.detector, {}, run=1, file=1, events=300, seed=1, beam=known.beam, response=Response(1.0, 0.0))
+    table, _ = reconstruct(known.detector, data, {}, None, known.finding)
+    residual = table.hits["fitParam_align_local_residual_x"]
+    turned = table.hits["fitParam_align_id"] % 200 == 100
+    assert known.finding.fewest_hits == 5
+    assert len(table.counts) > 250
+    # Of eight measurements four parameters take half.
+    assert residual[~turned].std() == pytest.approx(0.05 / 12**0.5 / 2**0.5, rel=0.1)
+    assert residual[turned].std() == pytest.approx(0.02 / 2**0.5, rel=0.1)
+
+
+def test_tracks_that_only_one_direction_measures_are_lost(tmp_path: Path) -> None:
+    known = load_geometry(file(tmp_path, planes("ssssssst") + "\n[finding]\nfewest_hits = 7"))
+    data = simulate(known.detector, {}, run=1, file=1, events=50, seed=1, response=Response(1.0, 0.0))
+    with pytest.raises(DataError, match="no track in 50 events"):
+        reconstruct(known.detector, data, {}, None, known.finding)
+
+
+def test_other_numbers_of_stations_are_a_matter_of_the_file(tmp_path: Path) -> None:
+    detector = load_geometry(file(tmp_path, planes("stst"))).detector
+    assert detector.stations() == range(1)
+    with pytest.raises(UsageError, match="3 stations") as caught:
+        detector.stations(3)
+    assert "(1,)" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("pitch = 0.05", "pitch = -0.05"), r"geometry\.toml:7: sensors\.strip\.pitch"),
+        (("pitch = 0.05", "picth = 0.05"), r"sensors\.strip\.picth: this key is not known, did you mean 'pitch'\?"),
+        (("pitch = 0.05", "pitch = [0.05, 0.05]"), r"sensors\.strip: pitch: 2 numbers for 1 measured coordinates"),
+        (("length = 32.0", ""), r"sensors\.strip: length: how long are the strips\?"),
+        (("resolution = 0.02", "resolution = 0.01"), r"resolution: below pitch / sqrt\(12\)"),
+        (
+            ('sensor = "strip"', 'sensor = "stirp"'),
+            r"planes\.0\.sensor: there is no sensor 'stirp'; known: strip, turned",
+        ),
+        (('sensor = "strip"', 'key = "01"\nsensor = "strip"'), r"planes: two have the key '01'"),
+        (('sensor = "strip"', 'key = "010"\nsensor = "strip"'), r"planes: keys have two digits .* the same number"),
+        (("position = [0.0, 0.0, 0]", "position = [0.0, 0.0]"), r"planes\.0\.position"),
+        (("format = 1", "format = 2"), r"geometry\.toml:2: format: Input should be 1"),
+        (('name = "strips"', 'name = "a/b"'), r"name: String should match pattern"),
+        (("format = 1", "format = 1\nstations = [2]"), r"stations: there are not so many"),
+        (("[sensors.strip]", "[[groups]]\nkey = '7'\n[sensors.strip]"), r"groups\.0\.key: no plane belongs to '7'"),
+        (("[sensors.strip]", "[beam]\nmomentum = 1.0\n[sensors.strip]"), r"beam: the momentum is not between"),
+        (("[sensors.strip]", "[beam]\nmomentun = 1.0\n[sensors.strip]"), r"beam\.momentun: this key is not known"),
+        (
+            ("[sensors.strip]", "[[magnets]]\nz_min = -1.0\nz_max = 1.0\nfield = 1.0\n[sensors.strip]"),
+            r"reference_z: lies inside a magnet",
+        ),
+        (
+            ("[sensors.strip]", "[[magnets]]\nz_min = 1.0\nz_max = 1.0\nfield = 1.0\n[sensors.strip]"),
+            r"magnets\.0: z_min: is not below z_max",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    text = planes("stst")
+    assert change[0] in text
+    with pytest.raises(ConfigurationError, match=message):
+        load_geometry(file(tmp_path, text.replace(*change, 1)))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no such geometry"):
+        load_geometry(tmp_path / "geometry.toml")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "geometry.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match="is not UTF-8 text"):
+        load_geometry(tmp_path / "geometry.toml")
+
+
+@pytest.mark.parametrize("axis", range(6))
+def test_derivatives_by_a_stations_constants_are_those_of_the_crossing(tmp_path: Path, axis: int) -> None:
+    """A station that turns carries its layers about its own middle."""
+    truth = misalign(FASER, Misalignment(shifts={}, turns={}), seed=1)
+    data = simulate(FASER, truth, run=1, file=1, events=20, seed=1, response=Response(1.0, 0.0))
+    table, _ = reconstruct(FASER, data, {}, 4)
+    scheme = Scheme(stations=AXES, layers=(), modules=(), sides=())
+    chosen = choose(FASER, table, Cuts(max_residual=1.0, max_tilt=1e9, min_pz=0.0, max_pz=1e9))
+    path = tmp_path / "mp2input.bin"
+    with path.open("wb") as out:
+        append_records(
+            out, tmp_path / "scratch", FASER, table, chosen, scheme, table.hits["fitParam_align_local_residual_x"]
+        )
+    (block,) = read_blocks(path)
+    assert set(branches(scheme)) >= {f"fitParam_align_global_derivation_y_{name}" for name in AXES}
+    found = np.zeros(len(chosen.sensor))
+    hit = np.repeat(np.arange(len(block.value)), np.diff(block.global_start))
+    wanted = block.label % 10 == axis + 1
+    found[hit[wanted]] = block.global_derivative[wanted]
+    np.testing.assert_allclose(found, _numeric(table, chosen.sensor, axis), rtol=1e-3, atol=2e-3)
+
+
+def _numeric(table: object, sensor: np.ndarray[tuple[int], np.dtype[np.int64]], axis: int) -> object:
+    from fiducial.alignment.projection import track_parameters
+
+    state = track_parameters(table)[table.track]  # type: ignore[attr-defined, arg-type]
+    step = 1e-3 if axis < 3 else 1e-5
+    found = []
+    for sign in (1.0, -1.0):
+        six = tuple(sign * step * (number == axis) for number in range(6))
+        placement = place(FASER, dict.fromkeys("0123", six))
+        found.append(cross(FASER, placement, state, sensor).along)
+    return (found[0] - found[1]) / (2 * step)
+
+
+def test_nothing_is_wrong_with_the_workflow_of_the_telescope() -> None:
+    workflowfile = load(TELESCOPE.with_name("align.toml"))
+    assert check(workflowfile, {}) == []
+    assert workflowfile.workflow.variables["recipe"] == load_geometry(TELESCOPE).recipe
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".svg", b"<svg"), (".png", b"\x89PNG")])
+def test_a_detector_can_be_drawn(suffix: str, start: bytes) -> None:
+    drawn = draw_detector(load_geometry(TELESCOPE).detector, suffix)
+    assert drawn.startswith(start)
+    if suffix == ".svg":
+        assert b"Sensors of telescope" in drawn
+        assert b"magnet" not in drawn
