@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.jit import compiled
-from fiducial.alignment.localfit import LARGE, SMALL, cut, down_weight, fit_record, penalty, whiten
+from fiducial.alignment.localfit import LARGE, SMALL, cut, down_weight, fit_record, penalty
 from fiducial.alignment.records import ONE, Places, U, padded, take_apart
 
 __all__ = ["AT_ONCE", "KEPT", "NO_MATRIX", "add_rows", "fit_block", "row_start"]
@@ -174,31 +174,62 @@ def _whiten_all(hits: int, n: int, factor: Doubles, jacobian: Doubles) -> None:
 
 
 @compiled
+def _project_dense(
+    hits: int, start: Places, places: Slots, derivative: Doubles, scale: float, weight: Doubles, n: int,
+    factor: Doubles, jacobian: Doubles, b: Doubles,
+) -> None:  # fmt: skip
+    """B for few local parameters: their derivatives are whitened first."""
+    _whiten_all(hits, n, factor, jacobian)
+    for m in range(U(hits)):
+        for i in range(U(n)):
+            x, row = scale * weight[m] * jacobian[i, m], b[i]
+            for k in range(start[m], start[m + ONE]):
+                row[places[k]] += x * derivative[k]
+
+
+@compiled
+def _project_band(
+    integers: Any, numbers: Any, at_value: Places, at_sigma: Places, hits: int, start: Places, places: Slots,
+    derivative: Doubles, scale: float, weight: Doubles, n: int, first: Places, row_of: Places, factor: Doubles,
+    used: int, b: Doubles,
+) -> None:  # fmt: skip
+    """B for many local parameters: G first, then within the envelope."""
+    for m in range(U(hits)):
+        for a in range(at_value[m] + ONE, at_sigma[m]):
+            x, row = scale * weight[m] * numbers[a], b[row_of[integers[a]]]
+            for k in range(start[m], start[m + ONE]):
+                row[places[k]] += x * derivative[k]
+    for i in range(U(n)):
+        row = b[i]
+        for j in range(first[i], i):
+            x, other = factor[i, j], b[j]
+            for c in range(padded(used)):
+                row[c] -= x * other[c]
+    for i in range(U(n)):
+        x, row = np.sqrt(factor[i, i]), b[i]
+        for c in range(padded(used)):
+            row[c] *= x
+
+
+@compiled
 def _project(
     integers: Any, numbers: Any, at_value: Places, at_sigma: Places, hits: int, start: Places, places: Slots,
     derivative: Doubles, scale: float, weight: Doubles, n: int, first: Places, row_of: Places, factor: Doubles,
-    jacobian: Doubles, used: int, z: Doubles, b: Doubles,
+    jacobian: Doubles, used: int, b: Doubles,
 ) -> None:  # fmt: skip
     """B = D^-½ L⁻¹ G of a record, so that Gᵀ Γ⁻¹ G = Bᵀ B."""
     for i in range(n):
         row = b[i]
         for c in range(padded(used)):
             row[c] = 0.0
-    dense = n <= SMALL
-    lowest: Any = U(0)
-    if dense:
-        _whiten_all(hits, n, factor, jacobian)
-    down = 1.0 / np.sqrt(scale)
-    for m in range(U(hits)):
-        if start[m] == start[m + ONE]:
-            continue
-        if not dense:
-            lowest = whiten(integers, numbers, at_value[m] + ONE, at_sigma[m], n, first, row_of, factor, z)
-        for i in range(lowest, U(n)):
-            x, row = down * weight[m] * (jacobian[i, m] if dense else z[i]), b[i]
-            if x != 0.0:
-                for k in range(start[m], start[m + ONE]):
-                    row[places[k]] += x * derivative[k]
+    down = 1.0 / np.sqrt(scale)  # the weights have the file's weight in them already
+    if n <= SMALL:
+        _project_dense(hits, start, places, derivative, down, weight, n, factor, jacobian, b)
+    else:
+        _project_band(
+            integers, numbers, at_value, at_sigma, hits, start, places, derivative, down, weight, n, first, row_of,
+            factor, used, b,
+        )  # fmt: skip
 
 
 @compiled
@@ -296,7 +327,7 @@ def fit_block(
     residual, weight = np.empty(most_hits), np.empty(most_hits)
     first, row_of = np.empty(2 * max(most_locals, SMALL), U), np.empty(max(most_locals, SMALL) + 1, U)
     jacobian, gamma = np.empty((SMALL, most_hits)), np.empty((most_locals, most_locals))
-    q, z = np.empty(most_locals), np.empty(most_locals)
+    q = np.empty(most_locals)
     widest = min(2 * most_pairs + 16, gradient.size - 1) if mode else 0
     seen, place = np.zeros(gradient.size, np.uint32), np.full(gradient.size, _NOWHERE, np.uint32)
     place[fixed] = _FIXED
@@ -362,7 +393,7 @@ def fit_block(
         _add_measured(hits, start, places, derivative, weight, row_at, triangle)
         _project(
             integers, numbers, at_value, at_sigma, hits, start, places, derivative, scale, weight, n, first, row_of,
-            gamma, jacobian, used, z, b,
+            gamma, jacobian, used, b,
         )  # fmt: skip
         _subtract_projection(n, used, b, row_at, triangle)
     if mode == AT_ONCE:

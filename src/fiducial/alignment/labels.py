@@ -17,7 +17,7 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
 
 
 @compiled_exactly
-def _count_direct(label: Ints, counts: Longs) -> None:
+def _count_direct(label: NDArray[np.uint32], counts: Longs) -> None:
     for g in range(label.size):
         counts[label[g]] += 1
 
@@ -81,7 +81,7 @@ class LabelCounter:
         if min(largest, DIRECT - 1) >= len(self._direct):
             room = min(DIRECT, 2 * largest)
             self._direct = np.concatenate([self._direct, np.zeros(room - len(self._direct), np.int64)])
-        _count_direct(label, self._direct)
+        _count_direct(label.view(np.uint32), self._direct)
 
     def _add_others(self, label: Ints) -> None:
         for key, count in zip(*np.unique(label, return_counts=True), strict=True):

@@ -24,6 +24,7 @@ Doubles = NDArray[np.float64]
 U = np.uint64
 ONE = U(1)  # added to an unsigned index, a plain 1 would make it a floating-point number
 
+LARGEST = np.uint32(0x7FFFFFFF)  # of labels; above it an unsigned integer stands for a negative one
 NOT_FINITE, BAD_SIGMA, BAD_INDEX, BROKEN, SPECIAL_TOO_LONG = 4, 5, 6, 7, 8  # as in decoding.FAULTS
 
 
@@ -88,82 +89,74 @@ def _not_finite(numbers: Any, start: int, end: int) -> bool:
 
 
 @compiled
-def _suspicious(integers: Ints, i0: int, numbers: Any, v0: int, pairs: int) -> bool:
+def _suspicious(integers: Any, numbers: Any) -> bool:
     """Whether anything in a record, special data included, is negative or not finite; quick, in vector instructions."""
-    lowest, total = np.int32(0), numbers[v0] * 0
-    for k in range(pairs):
-        lowest = min(lowest, integers[i0 + k])
-        total += numbers[v0 + k] * 0
-    return bool(lowest < 0 or total != 0)
+    highest, total = np.uint32(0), numbers[0] * 0
+    for k in range(integers.size):
+        highest = max(highest, integers[k])
+        total += numbers[k] * 0
+    return bool(highest > LARGEST or total != 0)
 
 
 @compiled_exactly
-def _fault_of_hit(integers: Ints, i0: int, numbers: Any, v0: int, start: int, middle: int, end: int) -> int:
-    if _not_finite(numbers, v0 + start, v0 + end):
+def _fault_of_hit(integers: Any, numbers: Any, start: int, middle: int, end: int) -> int:
+    if _not_finite(numbers, start, end):
         return NOT_FINITE
     for k in range(start, end):
-        if integers[i0 + k] < 0:
+        if integers[k] > LARGEST:
             return BAD_INDEX
-    return 0 if numbers[v0 + middle] > 0 else BAD_SIGMA
+    return 0 if numbers[middle] > 0 else BAD_SIGMA
 
 
 @compiled_exactly
-def _check(
-    integers: Ints, i0: int, numbers: Any, v0: int, pairs: int, label: Ints, labels: int
-) -> tuple[int, int, int, int, int]:
+def _check(integers: Any, numbers: Any, label: Any, labels: np.uint64) -> Any:
     """Check a record and copy its labels.
 
     Returns:
         the fault or 0, its measurements, local parameters, labels of all records so far, and pairs of special data.
     """
-    doubtful = _suspicious(integers, i0, numbers, v0, pairs)
-    hits, locals_, special, k = 0, np.int32(0), 0, 1
+    doubtful = _suspicious(integers, numbers)
+    hits, locals_, special, k, pairs = 0, np.uint32(0), 0, ONE, U(integers.size)
     while k < pairs:
-        if integers[i0 + k] != 0:
-            return BROKEN, hits, int(locals_), labels, special
+        if integers[k] != 0:
+            return BROKEN, hits, np.int64(locals_), labels, special
         start = k
-        k += 1
-        while k < pairs and integers[i0 + k] != 0:
-            locals_ = max(locals_, integers[i0 + k])
-            k += 1
+        k += ONE
+        while k < pairs and integers[k] != 0:
+            locals_ = max(locals_, integers[k])
+            k += ONE
         if k == pairs:
-            return BROKEN, hits, int(locals_), labels, special
+            return BROKEN, hits, np.int64(locals_), labels, special
         middle = k
-        k += 1
-        if middle == start + 1 and numbers[v0 + middle] < 0:
-            size = np.rint(-np.float64(numbers[v0 + middle]))
-            if not size <= pairs - k:
-                return SPECIAL_TOO_LONG, hits, int(locals_), labels, special
-            k += int(size)
-            special += int(size)
+        k += ONE
+        if middle == start + ONE and numbers[middle] < 0:
+            size = np.rint(-np.float64(numbers[middle]))
+            if not size <= np.float64(pairs - k):
+                return SPECIAL_TOO_LONG, hits, np.int64(locals_), labels, special
+            k += U(size)
+            special += np.int64(size)
             continue
-        while k < pairs and integers[i0 + k] != 0:
-            label[labels] = integers[i0 + k]
-            labels += 1
-            k += 1
-        if doubtful or not numbers[v0 + middle] > 0:
-            fault = _fault_of_hit(integers, i0, numbers, v0, start, middle, k)
+        while k < pairs and integers[k] != 0:
+            label[labels] = integers[k]
+            labels += ONE
+            k += ONE
+        if doubtful or not numbers[middle] > 0:
+            fault = _fault_of_hit(integers, numbers, start, middle, k)
             if fault:
-                return fault, hits, int(locals_), labels, special
+                return fault, hits, np.int64(locals_), labels, special
         hits += 1
-    return 0, hits, int(locals_), labels, special
+    return 0, hits, np.int64(locals_), labels, special
 
 
 @compiled_exactly
-def survey(integers: Ints, integer_start: Longs, numbers: Any, number_start: Longs, pairs: Longs) -> Any:
-    """Check all records of a block, and count.
-
-    Returns:
-        the labels of all global derivatives; (6,) measurements, largest number of local parameters, of measurements
-        and of pairs in a record, records without local parameter, and pairs of special data; then a fault (0: none)
-        and its record.
-    """
-    label = np.empty(pairs.sum(), np.int32)
+def _survey(integers: Any, integer_start: Longs, numbers: Any, number_start: Longs, pairs: Longs) -> Any:
+    label = np.empty(pairs.sum(), np.uint32)
     counts = np.zeros(6, np.int64)
-    labels = 0
+    labels = U(0)
     for record in range(pairs.size):
+        i0, v0 = integer_start[record], number_start[record]
         fault, hits, locals_, labels, special = _check(
-            integers, integer_start[record], numbers, number_start[record], pairs[record], label, labels
+            integers[i0 : i0 + pairs[record]], numbers[v0 : v0 + pairs[record]], label, labels
         )
         if fault:
             return label[:labels], counts, fault, record
@@ -174,6 +167,20 @@ def survey(integers: Ints, integer_start: Longs, numbers: Any, number_start: Lon
         counts[4] += locals_ == 0
         counts[5] += special
     return label[:labels], counts, 0, 0
+
+
+def survey(
+    integers: Ints, integer_start: Longs, numbers: Any, number_start: Longs, pairs: Longs
+) -> tuple[Ints, Longs, int, int]:
+    """Check all records of a block, and count.
+
+    Returns:
+        the labels of all global derivatives; (6,) measurements, largest number of local parameters, of measurements
+        and of pairs in a record, records without local parameter, and pairs of special data; then a fault (0: none)
+        and its record.
+    """
+    label, *found = _survey(integers.view(np.uint32), integer_start, numbers, number_start, pairs)
+    return label.view(np.int32), *found
 
 
 @compiled_exactly
