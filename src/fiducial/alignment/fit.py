@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from fiducial.alignment.checkinput import check_input
 from fiducial.alignment.linesearch import LineSearch, Outcome
-from fiducial.alignment.loops import Data, Workers
+from fiducial.alignment.loops import Cuts, Data, Sums, Workers
 from fiducial.alignment.matrices import FullMatrix, SparseMatrix
 from fiducial.alignment.methods import is_approached, new_matrix, solve_with
 from fiducial.alignment.minres import IterativeSolution
 from fiducial.alignment.notes import Notes
 from fiducial.alignment.outputs.files import announce, write_failure
 from fiducial.alignment.parametergroups import dependent_groups, parameter_groups
+from fiducial.alignment.prediction import Shortcut
 from fiducial.alignment.problem import Problem, name_labels
 from fiducial.alignment.quality import Findings
 from fiducial.alignment.result import REJECT_CAUSES, FitResult, Iteration
@@ -37,6 +38,7 @@ __all__ = ["fit", "fit_into"]
 
 _FEASIBLE_START = 1e-12
 _FEASIBLE = 1e-6
+_MOST_FORETOLD = 3000  # parameters, of which a second matrix is kept
 _NOT_A_NUMBER, _BAD_MATRIX, _BAD_FILES = 25, 3, 4
 _EPSILON = float(np.finfo(np.float64).eps)
 
@@ -132,13 +134,6 @@ class _Fit:
         self.warnings = list(steering.warnings)
         self.notes = notes
         self.seconds: dict[str, float] = {}
-        self.iterations: list[Iteration] = []
-        self.iteration = self.loops = 0
-        self.cut = settings.first_cut
-        self.points = settings.search.first_points
-        self.gain = self.noise = 0.0
-        self.rank_defect = 0
-        self.solved = self.summed_again = self.not_decreasing = self.group_defect = False
         self.groups: list[NDArray[np.int64]] = []
 
     def run(self) -> FitResult:
@@ -150,7 +145,6 @@ class _Fit:
             self.problem = Problem.of(self.steering, self.settings, self.data, self.warnings)
             self._warn_of_method()
             self.data.prepare(self.problem.labels, self.problem.positions)
-        self.parameter = self.problem.start.copy()
         constraints = self.steering.constraints
         if self.settings.check:
             result = check_input(self.problem, constraints, self.settings, self.data, self.warnings)
@@ -161,16 +155,52 @@ class _Fit:
         return result
 
     def _solved(self) -> FitResult:
-        self.findings = Findings(self.settings, self.problem, self.data.records)
         if self.settings.check_groups:
             self.groups = parameter_groups(self.problem, self.data)
-        if self.settings.feasible_start:
-            self.problem.constraints.make_feasible(self.parameter, _FEASIBLE_START)
+        self.shortcut = Shortcut(allowed=self._is_parabola())
+        before = len(self.warnings)
+        self._begin()
         self._iterate()
+        if self.foretold and not self._is_confirmed():
+            self.progress("other records are accepted than was expected: once more, with all loops")
+            self.shortcut.forbid()
+            del self.warnings[before:]
+            self._begin()
+            self._iterate()
         result = self._result()
         if any(self.settings.records):
             result.records_shown = self._show_records()
         return result
+
+    def _begin(self) -> None:
+        """Nothing is done yet, and all parameters are where they start."""
+        settings = self.settings
+        self.findings = Findings(settings, self.problem, self.data.records)
+        self.iterations: list[Iteration] = []
+        self.iteration = self.loops = 0
+        self.cut = settings.first_cut
+        self.points = settings.search.first_points
+        self.gain = self.noise = 0.0
+        self.rank_defect = 0
+        self.solved = self.summed_again = self.not_decreasing = self.group_defect = self.foretold = False
+        self.parameter = self.problem.start.copy()
+        if settings.feasible_start:
+            self.problem.constraints.make_feasible(self.parameter, _FEASIBLE_START)
+
+    def _is_parabola(self) -> bool:
+        """Whether loops over much data may be left out, see `prediction`."""
+        settings = self.settings
+        unchanging = settings.first_cut == settings.second_cut == 0 and settings.local_iterations == 1
+        return unchanging and self.data.is_large and len(self.problem.variable) <= _MOST_FORETOLD
+
+    def _is_confirmed(self) -> bool:
+        """Make the loop at the end that was left out, and compare."""
+        with self._timed("loops"):
+            found = self.data.loop(self.parameter, self.settings.cuts(self.cut, first_loop=False))
+        confirmed = self.shortcut.confirmed(found, self.parameter[self.problem.variable])
+        self.problem.add_terms(found, self.parameter)
+        self.sums = found
+        return confirmed
 
     def _warn_of_input(self) -> None:
         without = self.data.records_without_fit
@@ -209,8 +239,7 @@ class _Fit:
         self._tighten_cut()
         with self._timed("loops with matrix" if matrix else "loops"):
             cuts = self.settings.cuts(self.cut, first_loop=self.loops == 0)
-            empty = new_matrix(self.settings.solver, len(self.problem.variable), self.workers) if matrix else None
-            self.sums = self.data.loop(self.parameter, cuts, empty)
+            self.sums = self._summed(cuts, matrix=matrix)
         self.loops += 1
         self.notes.loop_ended(self.loops, self.parameter, cuts)
         self.findings.look(self.sums, self.loops)
@@ -226,6 +255,18 @@ class _Fit:
                 )
             self.sums.matrix = None  # the solution has its own copy, or has overwritten it
             self._check_rank()
+
+    def _summed(self, cuts: Cuts, *, matrix: bool) -> Sums:
+        """The sums of a loop over the data, or what is known of them."""
+        values = self.parameter[self.problem.variable]
+        expected = None if matrix else self.shortcut.expected(values)
+        self.foretold = expected is not None
+        if expected is not None:
+            return expected
+        empty = new_matrix(self.settings.solver, len(values), self.workers) if matrix else None
+        sums = self.data.loop(self.parameter, cuts, empty)
+        self.shortcut.saw(sums, values, empty.elements if isinstance(empty, FullMatrix) else None)
+        return sums
 
     def _check_groups(self, matrix: FullMatrix | SparseMatrix) -> None:
         labels = self.problem.labels[self.problem.variable]
@@ -250,7 +291,7 @@ class _Fit:
         expected = self.gain if self.iteration else None
         row = Iteration(
             self.iteration, self.loops, self.sums.chi2, expected, self.cut, rejected, None, matrix,
-            seconds=self.notes.elapsed(),
+            foretold=self.foretold, seconds=self.notes.elapsed(),
         )  # fmt: skip
         self.iterations.append(row)
         self.progress(f"loop {self.loops}: F = {self.sums.chi2:.8g}, {rejected} records rejected")

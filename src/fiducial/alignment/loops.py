@@ -236,6 +236,11 @@ class Data:
         self._kept_bytes += block.words.nbytes + block.position.nbytes + block.length.nbytes
         self._kept = [*self._kept, block] if self._kept_bytes <= _KEEP_BYTES else None
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the data are too many to be kept, so that every loop reads the files again."""
+        return self._kept is None
+
     def prepare(self, labels: Longs, variable: Longs) -> None:
         """Fix the numbering of parameters.
 
@@ -297,6 +302,7 @@ class Data:
             label = records.survey(integers, integer_start, numbers, number_start, pairs)[0]
             position = self._table.positions(label) + np.int32(1)
             integers = records.replace_labels(integers, integer_start, numbers, number_start, pairs, position)
+            integers.setflags(write=False)  # as those of a file are, so that the same compiled code runs on them
         return integers.view(np.uint32), integer_start, numbers, number_start, pairs
 
     def _mode(self, matrix: FullMatrix | SparseMatrix | None) -> int:

@@ -81,7 +81,7 @@ def take_apart(
 
 
 @compiled_exactly
-def _not_finite(numbers: Any, start: int, end: int) -> bool:
+def _not_finite(numbers: Any, start: Any, end: Any) -> bool:
     for k in range(start, end):  # noqa: SIM110 (no generator in a kernel)
         if not np.isfinite(numbers[k]):
             return True
@@ -99,7 +99,7 @@ def _suspicious(integers: Any, numbers: Any) -> bool:
 
 
 @compiled_exactly
-def _fault_of_hit(integers: Any, numbers: Any, start: int, middle: int, end: int) -> int:
+def _fault_of_hit(integers: Any, numbers: Any, start: Any, middle: Any, end: Any) -> int:
     if _not_finite(numbers, start, end):
         return NOT_FINITE
     for k in range(start, end):
@@ -116,7 +116,8 @@ def _check(integers: Any, numbers: Any, label: Any, labels: np.uint64) -> Any:
         the fault or 0, its measurements, local parameters, labels of all records so far, and pairs of special data.
     """
     doubtful = _suspicious(integers, numbers)
-    hits, locals_, special, k, pairs = 0, np.uint32(0), 0, ONE, U(integers.size)
+    hits, locals_, k, pairs = 0, np.uint32(0), ONE, U(integers.size)
+    special: Any = 0
     while k < pairs:
         if integers[k] != 0:
             return BROKEN, hits, np.int64(locals_), labels, special

@@ -49,6 +49,7 @@ class Iteration:
         rejected: records rejected.
         slope_ratio: slope of F along the step, over that at its beginning.
         matrix: whether the matrix was summed too.
+        foretold: whether the sums were known without reading the data, see `prediction`.
         outcome: what the line search said, as in pede's table; None without one.
         step: how far along the step the line search ended, 1 is the whole step.
         seconds: wall time since the fit began.
@@ -65,6 +66,7 @@ class Iteration:
     outcome: int | None = None
     step: float | None = None
     seconds: float = 0.0
+    foretold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ _EXPLANATION = """
  cutf      factor of the cut on chi2 of a record, 0 is no cut
  rejects   records rejected
  hhmmss    wall time since the start
- FMS       what the loop gave: F, the matrix M, a solution S
+ FMS       what the loop gave: F, the matrix M, a solution S; (F) without reading the data again, as the matrix tells it
 """
 
 
@@ -93,8 +93,12 @@ def iteration_row(row: Iteration) -> str:
     return (
         f"{row.iteration:3d}{row.loop:3d}{e_format(row.chi2, 5):>12} {expected:>8}{ratio:>6}"
         f"{'':14}{outcome:>3}{step:>6}{max(row.cut, 0.0):5.1f} {min(row.rejected, 9_999_999):7d}"
-        f"{_clock(row.seconds):>7}{' FMS' if row.matrix else ' F  '}"
+        f"{_clock(row.seconds):>7}{_what(row)}"
     )
+
+
+def _what(row: Iteration) -> str:
+    return " FMS" if row.matrix else " (F)" if row.foretold else " F  "
 
 
 def _clock(seconds: float) -> str:
