@@ -161,7 +161,7 @@ class _Fit:
         before = len(self.warnings)
         self._begin()
         self._iterate()
-        if self.foretold and not self._is_confirmed():
+        if self.foretold and not self._is_seen() and not self._is_confirmed():
             self.progress("other records are accepted than was expected: once more, with all loops")
             self.shortcut.forbid()
             del self.warnings[before:]
@@ -192,6 +192,9 @@ class _Fit:
         settings = self.settings
         unchanging = settings.first_cut == settings.second_cut == 0 and settings.local_iterations == 1
         return unchanging and self.data.is_large and len(self.problem.variable) <= _MOST_FORETOLD
+
+    def _is_seen(self) -> bool:
+        return self.shortcut.is_seen(self.parameter[self.problem.variable])
 
     def _is_confirmed(self) -> bool:
         """Make the loop at the end that was left out, and compare."""

@@ -6,7 +6,8 @@ global parameters enter linearly. One loop with the matrix A and the gradient b 
     F = F0 - 2 b·d + dᵀ A d,        gradient = b - A d,
 
 before presigmas and measurements of parameters are added. Whether the same records are accepted is seen at the loop
-after the one with the matrix, which is made, and at the end of the fit, where another one is.
+after the one with the matrix, which is made, and at the end of the fit, where another one is, unless that is so close
+to a loop that was made that no record could tell the difference.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = ["Shortcut"]
 Doubles = NDArray[np.float64]
 
 _SAME = 1e-9  # of F: what rounding may do
+_NOWHERE = 1e-12  # a step that changes F by this moves no residual by a millionth of its error
 
 
 @dataclass
@@ -56,6 +58,10 @@ class Parabola:
         return Sums(there.gradient - change, there.accepted.copy(), None, chi2, there.ndf, there.weighted_ndf,
                     there.rejected.copy())  # fmt: skip
 
+    def curvature(self, distance: Doubles) -> float:
+        """By how much F differs over a distance from its minimum."""
+        return float(distance @ self.matrix @ distance)
+
     def foretold(self, found: Sums, parameter: Doubles) -> bool:
         """Whether a loop has found what was to be expected."""
         expected = self.predict(parameter)
@@ -74,6 +80,7 @@ class Shortcut:
         self._allowed = allowed
         self._parabola: Parabola | None = None
         self._trusted = False
+        self._seen = np.zeros(0)
 
     def forbid(self) -> None:
         """Leave out no loop any more."""
@@ -86,12 +93,17 @@ class Shortcut:
 
     def saw(self, sums: Sums, parameter: Doubles, matrix: Doubles | None) -> None:
         """Learn from a loop that was made, before anything is added to its sums."""
+        self._seen = parameter
         if matrix is not None:
             self._parabola = Parabola.at(sums, parameter, matrix) if self._allowed else None
             self._trusted = False
         elif self._parabola is not None:
             self._trusted = self._parabola.foretold(sums, parameter)
             self._parabola = self._parabola if self._trusted else None
+
+    def is_seen(self, parameter: Doubles) -> bool:
+        """Whether the last loop that was made was as good as here."""
+        return self._parabola is not None and self._parabola.curvature(parameter - self._seen) <= _NOWHERE
 
     def confirmed(self, sums: Sums, parameter: Doubles) -> bool:
         """Whether a loop at the end has found what was expected."""
