@@ -31,6 +31,7 @@ Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 
 _KEEP_BYTES = 128 << 20  # blocks are kept between loops as long as all together are smaller than this
+_PRIVATE = 1000  # variable parameters up to which each block sums its own matrix
 _KEPT_TRIANGLES = 256 << 20  # a block's matrix elements are shared out to threads if they need less than this
 
 _LARGEST_FREED = 31 << 20
@@ -164,6 +165,7 @@ class _Fitted:
 
     sums: Sums
     lost: Longs
+    matrix: Doubles
     counts: Longs
     columns: NDArray[np.uint32]
     triangles: Doubles
@@ -269,12 +271,12 @@ class Data:
         sums = Sums(np.zeros(self._variables), self._label_counts[self._is_variable])
         sums.matrix = matrix
         self._value_of[self._place] = parameter
-        mode = self._mode(matrix)
+        mode, alone = self._mode(matrix)
 
         def fit(block: RawBlock) -> _Fitted:
-            return self._fit(block, cuts, mode, matrix.elements if isinstance(matrix, FullMatrix) else _NOTHING)
+            return self._fit(block, cuts, mode, self._target(mode, matrix))
 
-        with contextlib.closing(self._workers.in_order(fit, self._blocks(), alone=mode == AT_ONCE)) as parts:
+        with contextlib.closing(self._workers.in_order(fit, self._blocks(), alone=alone)) as parts:
             for part in parts:
                 self._add(sums, part)
         return sums
@@ -305,15 +307,27 @@ class Data:
             integers.setflags(write=False)  # as those of a file are, so that the same compiled code runs on them
         return integers.view(np.uint32), integer_start, numbers, number_start, pairs
 
-    def _mode(self, matrix: FullMatrix | SparseMatrix | None) -> int:
-        """How matrix elements are summed: the order, and so the result, is the same."""
+    def _mode(self, matrix: FullMatrix | SparseMatrix | None) -> tuple[int, bool]:
+        """How matrix elements are summed, and whether by one thread only; the order, and so the result, is the same."""
         if matrix is None:
-            return NO_MATRIX
-        widest = min(int(self._sizes[2]), self._variables)
+            return NO_MATRIX, False
+        if self._is_private(matrix):
+            return AT_ONCE, False
+        widest = min(int(self._sizes[2]) // 2, self._variables)
         records_at_once = BLOCK_WORDS // (2 * int(self._sizes[2]) + 1) + 1
         large = 4 * widest * widest * records_at_once > _KEPT_TRIANGLES
-        alone = large or self._workers.threads == 1
-        return AT_ONCE if alone and isinstance(matrix, FullMatrix) else KEPT
+        alone = isinstance(matrix, FullMatrix) and (large or self._workers.threads == 1)
+        return (AT_ONCE if alone else KEPT), alone
+
+    def _is_private(self, matrix: FullMatrix | SparseMatrix) -> bool:
+        """Whether each block gets a matrix of its own, because that is small beside the block."""
+        return isinstance(matrix, FullMatrix) and self._variables <= _PRIVATE
+
+    def _target(self, mode: int, matrix: FullMatrix | SparseMatrix | None) -> Doubles:
+        """What the elements of a block are added to at once."""
+        if mode != AT_ONCE or not isinstance(matrix, FullMatrix):
+            return _NOTHING
+        return np.zeros((self._variables, self._variables)) if self._is_private(matrix) else matrix.elements
 
     def _fit(self, block: RawBlock, cuts: Cuts, mode: int, matrix: Doubles) -> _Fitted:
         sums = Sums(np.zeros(self._variables + 1), np.zeros(0, np.int64))
@@ -323,7 +337,7 @@ class Data:
             cuts.iterations, block.source.weight, mode, matrix,
             sums.gradient, lost, sums.rejected,
         )  # fmt: skip
-        return _Fitted(sums, lost, counts, columns, triangles, block.source.weight)
+        return _Fitted(sums, lost, matrix, counts, columns, triangles, block.source.weight)
 
     def _add(self, sums: Sums, part: _Fitted) -> None:
         sums.chi2 += part.sums.chi2
@@ -333,6 +347,8 @@ class Data:
         sums.accepted -= part.lost[:-1]
         sums.rejected += part.sums.rejected
         matrix = sums.matrix
+        if isinstance(matrix, FullMatrix) and len(part.matrix) and part.matrix is not matrix.elements:
+            matrix.elements += part.matrix
         if matrix is not None and len(part.counts):
             self._workers.share(partial(matrix.add, part.counts, part.columns, part.triangles))
 

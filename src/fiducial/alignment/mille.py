@@ -32,7 +32,7 @@ Longs = NDArray[np.int64]
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 BLOCK_WORDS = 1 << 20  # 4 MiB: enough for records that name the same parameters to meet, and little memory
-_WINDOW_BYTES = 64 << 20  # pages of a mapped file are given back in steps of this
+_WINDOW_BYTES = 32 << 20  # pages of a mapped file are given back in steps of this
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
