@@ -7,9 +7,10 @@ loses a constraint or a presigma without a word, reading ends here with an error
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fiducial.alignment.keywords import EXACT, KEYWORDS, METHODS, find_keyword, match_keyword, suggestion
@@ -130,13 +131,14 @@ def read_steering(path: Path) -> Steering:
 def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) -> Iterator[Line]:
     """Sort out the lines that name files; give back the others."""
     fortran = False
+    places = _Places(steering.path.parent)
     for line in lines:
         kind = line.text.lower()
         if kind in EXACT:
             fortran = fortran if kind == "closeandreopen" else kind == "fortranfiles"
             continue
         name, marked, weight = line.text.partition(" -- ")
-        found = _find(line.path.parent, name.strip())
+        found = places.find(name.strip())
         if found is None:
             yield line
         elif any(mark in found.name[-4:].lower() for mark in ("xt", "tx")):
@@ -146,9 +148,28 @@ def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) ->
             steering.files.append(MilleFile(found, fortran, _weight(steering, line, weight) if marked else 1.0))
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    candidates = [folder / name, Path(name)]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+class _Places:
+    """Where files are looked for: beside the steering file, then in the current folder.
+
+    Folders are listed once, for every line may name a file, and there may be hundreds of thousands.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folders = [(place, _names(place)) for place in (folder, Path())]
+
+    def find(self, name: str) -> Path | None:
+        """The file of this name, or None."""
+        for folder, names in self._folders:
+            if ("/" in name or name in names) and (path := folder / name).is_file():
+                return path
+        return None
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(folder)}
+    except OSError:  # a folder that may be entered but not listed
+        return set()
 
 
 def _check_readable(line: Line, path: Path) -> None:
@@ -173,6 +194,7 @@ class _Parser:
         self.warnings = steering.warnings
         self.block = ""
         self.weighted = False
+        self._terms: dict[str, list[tuple[int, float]]] = {"constraint": [], "measurement": []}
 
     def read(self, line: Line) -> None:
         if line.text.lower() in EXACT:
@@ -181,8 +203,9 @@ class _Parser:
             return
         if line.text.startswith("\t"):
             self.warnings.append(f"{line.where}: starts with a tab, with which pede itself does not take the line")
-        keyword = find_keyword(line.first_word)
-        if line.first_word and keyword is None:
+        word = line.first_word
+        keyword = find_keyword(word) if word else None
+        if word and keyword is None:
             raise _unknown(line)
         text, numbers = split_numbers(line, self.warnings)
         if len(numbers) > _NUMBERS_OF_A_LINE:
@@ -193,7 +216,9 @@ class _Parser:
             self._continue(line, numbers)
 
     def finish(self) -> None:
-        """Warn of what can be seen only at the end."""
+        """Complete the last blocks, and warn of what can be seen only at the end."""
+        for kind in self._terms:
+            self._complete(kind)
         for kind, combinations in (
             ("constraint", self.steering.constraints),
             ("measurement", self.steering.measurements),
@@ -227,10 +252,12 @@ class _Parser:
             case "constraint":
                 self.block = keyword
                 value = _exactly(line, numbers, 1, 2)[0]
+                self._complete(keyword)
                 self.steering.constraints.append(Combination(line.where, value, 0.0, weighted=self.weighted))
             case "measurement":
                 self.block = keyword
                 value, sigma = _exactly(line, numbers, 2)
+                self._complete(keyword)
                 self.steering.measurements.append(Combination(line.where, value, sigma))
             case "method":
                 self.block = ""
@@ -260,10 +287,8 @@ class _Parser:
         match self.block:
             case "parameter":
                 self._set_parameter(line, _at_least(line, numbers, 3))
-            case "constraint":
-                _extend(self.steering.constraints, line, numbers)
-            case "measurement":
-                _extend(self.steering.measurements, line, numbers)
+            case "constraint" | "measurement":
+                self._terms[self.block] += _terms(line, numbers)
             case "pardiso":
                 pass  # settings of a library that is not used here
             case _:
@@ -271,6 +296,13 @@ class _Parser:
                     "numbers that belong to no parameter, constraint or measurement",
                     "a line `Parameter`, `Constraint` or `Measurement` starts such a block",
                 )
+
+    def _complete(self, kind: str) -> None:
+        """Give the last combination of a kind the terms that were read for it."""
+        combinations = self.steering.constraints if kind == "constraint" else self.steering.measurements
+        if combinations and self._terms[kind]:
+            combinations[-1] = replace(combinations[-1], terms=tuple(self._terms[kind]))
+            self._terms[kind] = []
 
     def _set_parameter(self, line: Line, numbers: list[float]) -> None:
         """Set what is not zero: pede leaves zeros out, so that they do not overwrite what was said before."""
@@ -304,13 +336,11 @@ def _exactly(line: Line, numbers: list[float], least: int, most: int = 0) -> lis
     return numbers
 
 
-def _extend(combinations: list[Combination], line: Line, numbers: list[float]) -> None:
+def _terms(line: Line, numbers: list[float]) -> list[tuple[int, float]]:
     if len(numbers) % 2:
         raise line.error("expected pairs of label and factor")
-    last = combinations[-1]
     pairs = [(label_of(line, label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True)]
-    more = tuple(pair for pair in pairs if pair[1] != 0)
-    combinations[-1] = Combination(last.where, last.value, last.sigma, last.terms + more, last.weighted)
+    return [pair for pair in pairs if pair[1] != 0]
 
 
 def _method(line: Line, text: str, numbers: list[float]) -> Method:

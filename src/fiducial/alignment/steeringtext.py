@@ -32,6 +32,8 @@ _FIRST_NUMBER = re.compile(r"[+-]?[ \t]*(?:\d|\.\d)")
 _NUMBERS = re.compile(rf"(?:{_NUMBER})+")
 _ONE_NUMBER = re.compile(_NUMBER)
 _LONE_SIGN = re.compile(r"(?<![\w.])([+-])[ \t]+(?=[\d.])")
+# Most lines, and all of a long constraint, are numbers with blanks between them.
+_PLAIN = re.compile(r"(?:[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d\d?)?(?: +|$))+")
 _SEPARATORS = re.compile(r"[\s,;]+")
 
 
@@ -81,6 +83,8 @@ class Line:
         """The word that a line without a number at its start starts with, or nothing; numbers end it, too."""
         text = self.text.split("%")[0]
         first = _FIRST_NUMBER.search(text)
+        if first is not None and first.start() == 0:
+            return ""
         return next(iter((text if first is None else text[: first.start()]).split()), "")
 
     def error(self, what: str, hint: str = "", verdict: int = UNKNOWN_KEYWORD) -> BadSteeringError:
@@ -135,6 +139,8 @@ def split_numbers(line: Line, warnings: list[str]) -> tuple[str, list[float]]:
     Raises:
         BadSteeringError: a word is a number by half, or one that pede cannot read, as NaN.
     """
+    if _PLAIN.fullmatch(line.text):
+        return "", [float(word) for word in line.text.split(" ") if word]
     text = line.text.split("%")[0]
     first = _FIRST_NUMBER.search(text)
     if first is None:
