@@ -14,6 +14,7 @@ import numpy as np
 from fiducial.alignment.millewriter import write_records
 
 LAYERS, LENGTH, RESOLUTION = 20, 1000.0, 0.02
+CROSSING = 0.05
 BLOCK = 50_000
 
 
@@ -27,15 +28,17 @@ def write(path: Path, parameters: int, tracks: int, seed: int = 1) -> None:
     with path.open("wb") as stream:
         for start in range(0, tracks, BLOCK):
             n = min(BLOCK, tracks - start)
-            x = random.uniform(0, 1, (n, 1)) + random.normal(0, 0.1, (n, 1)) * z / LENGTH
+            # Most tracks come from far away, so that a module meets few others; some cross, and tie all together.
+            slope = np.where(random.random((n, 1)) < CROSSING, 0.1, 5 / modules) * random.normal(0, 1, (n, 1))
+            x = random.uniform(0, 1, (n, 1)) + slope * z / LENGTH
             module = np.floor((x % 1.0) * modules).astype(np.int64)
             layer = np.broadcast_to(np.arange(LAYERS), module.shape)
             residual = shifts[layer, module] + random.normal(0, RESOLUTION, module.shape)
             hits = module.size
-            slope = np.tile(z / LENGTH - 0.5, n)
+            lever = np.tile(z / LENGTH - 0.5, n)
             write_records(
                 part, np.full(n, LAYERS), residual.ravel(), np.full(hits, RESOLUTION),
-                np.full(hits, 2), np.tile([1, 2], hits), np.stack([np.ones(hits), slope], 1).ravel(),
+                np.full(hits, 2), np.tile([1, 2], hits), np.stack([np.ones(hits), lever], 1).ravel(),
                 np.ones(hits, np.int64), (layer * modules + module + 1).ravel(), np.ones(hits),
             )  # fmt: skip
             stream.write(part.read_bytes())

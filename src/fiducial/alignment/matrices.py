@@ -60,7 +60,7 @@ def _add_triangles(
     for group in range(counts.size):
         size = counts[group]
         column = columns[column0 : column0 + size]
-        while 2 * (used + size * (size + 1) // 2) > keys.size:
+        while 4 * (used + size * (size + 1) // 2) > 3 * keys.size:
             keys, sums = _larger(keys, sums)
         for a in range(size):
             row = triangles[at + row_start(a) :]
