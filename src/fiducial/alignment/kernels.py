@@ -277,6 +277,35 @@ def _room(array: Any, size: int) -> Any:
 
 
 @compiled
+def _put_away(
+    mode: int, used: int, column: Slots, place: Slots, triangle: Doubles, matrix: Doubles,
+    filled: Longs, counts: Longs, columns: Slots, triangles: Doubles,
+) -> tuple[Longs, Slots, Doubles]:  # fmt: skip
+    """Add a triangle to the matrix, or put it behind those that are kept; its parameters have no place then.
+
+    Args:
+        mode: as for `fit_block`, and the next five.
+        filled: (3,) how many triangles, columns and elements are kept.
+        counts: and the next two, what is kept; they are returned, grown if there was no room.
+    """
+    if used and mode == AT_ONCE:
+        _scatter(used, column, triangle, matrix, 0, 1)
+    elif used:
+        elements = row_start(used)
+        counts, columns = _room(counts, filled[0] + 1), _room(columns, filled[1] + used)
+        triangles = _room(triangles, filled[2] + elements)
+        counts[filled[0]] = used
+        columns[filled[1] : filled[1] + used] = column[:used]
+        triangles[filled[2] : filled[2] + elements] = triangle[:elements]
+        filled[0] += 1
+        filled[1] += used
+        filled[2] += elements
+    for a in range(used):
+        place[column[a]] = _NOWHERE
+    return counts, columns, triangles
+
+
+@compiled
 def _order(integers: Any, start: Longs, pairs: Longs, locals_: np.uint32) -> Longs:
     """An order of the records in which those that name nearly the same parameters are close.
 
@@ -338,7 +367,7 @@ def fit_block(
         row_at[a] = U(row_start(a))
     triangle, b = np.empty(1), np.zeros((most_locals, padded(widest)))
     counts, columns, triangles = np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0)
-    groups, kept_columns, kept_elements, used = 0, 0, 0, 0
+    filled, used = np.zeros(3, np.int64), 0
     total, freedom = 0.0, 0
     order = _order(all_integers, integer_start, pairs, np.uint32(sizes[0])) if mode else np.arange(pairs.size)
     for place_in_order in range(pairs.size):
@@ -374,16 +403,9 @@ def fit_block(
                 integers, at_sigma, at_end, hits, slot_of, np.uint32(place_in_order + 1), seen, place
             )
             if used and 6 * (used + new) > 7 * count + 48:  # too many columns would be of other records only
-                if mode == AT_ONCE:
-                    _scatter(used, column, triangle, matrix, 0, 1)
-                else:
-                    counts, columns = _room(counts, groups + 1), _room(columns, kept_columns + used)
-                    triangles = _room(triangles, kept_elements + row_start(used))
-                    groups, kept_columns, kept_elements = _keep(
-                        used, column, triangle, counts, columns, triangles, groups, kept_columns, kept_elements
-                    )
-                for a in range(used):
-                    place[column[a]] = _NOWHERE
+                counts, columns, triangles = _put_away(
+                    mode, used, column, place, triangle, matrix, filled, counts, columns, triangles
+                )
                 used, new = 0, count
             triangle = _room(triangle, row_start(used + new))
             used = _take_places(
@@ -396,28 +418,10 @@ def fit_block(
             gamma, jacobian, used, b,
         )  # fmt: skip
         _subtract_projection(n, used, b, row_at, triangle)
-    if mode == AT_ONCE:
-        _scatter(used, column, triangle, matrix, 0, 1)
-    elif mode == KEPT and used:
-        counts, columns = _room(counts, groups + 1), _room(columns, kept_columns + used)
-        triangles = _room(triangles, kept_elements + row_start(used))
-        groups, kept_columns, kept_elements = _keep(
-            used, column, triangle, counts, columns, triangles, groups, kept_columns, kept_elements
-        )
-    return total, freedom, counts[:groups], columns[:kept_columns], triangles[:kept_elements]
-
-
-@compiled
-def _keep(
-    used: int, column: Slots, triangle: Doubles, counts: Longs, columns: Slots, triangles: Doubles,
-    groups: int, kept_columns: int, kept_elements: int,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Put a triangle behind those that are kept already; how much is there then."""
-    elements = row_start(used)
-    counts[groups] = used
-    columns[kept_columns : kept_columns + used] = column[:used]
-    triangles[kept_elements : kept_elements + elements] = triangle[:elements]
-    return groups + 1, kept_columns + used, kept_elements + elements
+    counts, columns, triangles = _put_away(
+        mode, used, column, place, triangle, matrix, filled, counts, columns, triangles
+    )
+    return total, freedom, counts[: filled[0]], columns[: filled[1]], triangles[: filled[2]]
 
 
 @compiled
