@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiducial.alignment.constants import replace_bytes
 from fiducial.core.errors import UsageError
 from fiducial.core.wording import plural
+from fiducial.storage.replace import replace_bytes
 
 if TYPE_CHECKING:
     from fiducial.alignment.reportdata import Series

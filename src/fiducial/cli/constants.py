@@ -173,12 +173,12 @@ def plot(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Draw constants by station, layer and module; several files over each other, or one after the other."""
-    from fiducial.alignment.constants import replace_bytes
     from fiducial.alignment.constantscompare import read_any
     from fiducial.alignment.constantspicture import Named, draw_constants
     from fiducial.alignment.reportsvg import check_picture
     from fiducial.cli.output import print_json
     from fiducial.core.errors import UsageError
+    from fiducial.storage.replace import replace_bytes
 
     check_picture(output)
     if evolution and len(files) < 2:
