@@ -90,6 +90,7 @@ def write_ntuple(path: Path, table: TrackTable, constants: str = "") -> None:
     lists = awkward.unflatten(
         awkward.zip({name[len(_PREFIX) + 1 :]: table.hits[name] for name in table.hits}), table.counts
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, uproot.recreate(temporary, compression=uproot.ZLIB(1)) as file:
         file.mktree("tree", {**dict.fromkeys(table.scalars, np.float64), _PREFIX: lists.type.content})
         file["tree"].extend({**table.scalars, _PREFIX: lists})

@@ -18,9 +18,8 @@ def replacing(path: Path) -> Iterator[Path]:
     written is removed, and the old file stays. Two processes that write the same file do not mix what they write.
 
     Args:
-        path: of the file; folders that are missing are made.
+        path: of the file, in a folder that is there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -30,11 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Put text, in UTF-8, in the place of a file in one go."""
+    """Put text, in UTF-8, in the place of a file in one go; folders that are missing are made."""
     replace_bytes(path, text.encode("utf-8"))
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """Put content in the place of a file in one go."""
+    """Put content in the place of a file in one go; folders that are missing are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
