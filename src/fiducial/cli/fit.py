@@ -180,6 +180,6 @@ def _show_parameters(result: FitResult, output: Path) -> None:
         (label, f"{value:.6g}", "" if isnan(error) else f"{error:.3g}", count)
         for label, value, error, count in zip(*columns, strict=True)
     ]
-    print_table(("label", "value", "error", "count"), rows[:_ROWS])
+    print_table(("label", "value", "error", "count"), rows[:_ROWS], right=("value", "error"))
     if len(rows) > _ROWS:
         typer.echo(f"… and {len(rows) - _ROWS} more in {output / 'millepede.res'}")
