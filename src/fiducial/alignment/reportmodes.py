@@ -279,7 +279,8 @@ def weakness(found: Sequence[Motion]) -> str:
     """How many of the weakest motions the presigma decides more than the hits."""
     undecided = sum(motion.share < 0.5 for motion in found)
     if not undecided:
-        return f"The hits decide each of them to {100 * min(motion.share for motion in found):.0f} % or more."
+        least = math.floor(100 * min(motion.share for motion in found))
+        return f"The hits decide each of them to {least} % or more."
     return f"In {undecided} of these {len(found)}, the presigma decides more than the hits."
 
 

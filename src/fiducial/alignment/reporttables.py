@@ -34,10 +34,13 @@ def number_tables(series: Series) -> list[Table]:
 
 
 def _iterations(series: Series) -> Table:
-    columns = ["iteration", "width (µm)", "mean (µm)", "hits", "χ²/ndf", "of the fit", "shift / error", "of parameter"]
-    columns += ["verdict", "tracks", "time (s)"]
-    title = "Residuals, χ²/ndf of tracks and of the fit, largest shift over its error, the fit's verdict, used tracks"
-    return Table(title, columns, [_iteration(order, summary) for order, summary in enumerate(series.summaries, 1)])
+    columns = ["iteration", "residuals (µm)", "mean (µm)", "hits", "χ²/ndf", "of the fit", "shift / error"]
+    columns += ["of parameter", "verdict", "tracks", "time (s)"]
+    return Table(
+        "Iterations, and the parameter that moved most",
+        columns,
+        [_iteration(order, summary) for order, summary in enumerate(series.summaries, 1)],
+    )
 
 
 def _iteration(order: int, summary: Summary) -> list[str]:
