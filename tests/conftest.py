@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 # One thread for linear algebra: threads that wait for each other cost more than small matrices take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A machine that is busy with other things fails no test: times are for the benchmarks.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 pytest.register_assert_rewrite("calypso", "campaigns", "processes", "sites")
 

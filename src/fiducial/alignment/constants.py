@@ -7,7 +7,6 @@ there are no constants: everything is at its nominal place.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from fiducial.alignment.constantsgrammar import GRAMMAR, Six, scan
 from fiducial.alignment.geometry import FASER, Detector
 from fiducial.alignment.numbering import AXES, Meaning, describe
 from fiducial.core.errors import DataError, NotFoundError
+from fiducial.storage.replace import replace_text
 
 __all__ = [
     "Constants",
@@ -28,8 +28,6 @@ __all__ = [
     "parse_constants",
     "read_constants",
     "read_text",
-    "replace_bytes",
-    "replace_text",
     "write_constants",
 ]
 
@@ -98,22 +96,6 @@ def format_constants(constants: Mapping[str, Iterable[float]]) -> str:
 def write_constants(path: Path, constants: Mapping[str, Iterable[float]]) -> None:
     """Write a file of constants in one go: whoever reads it meanwhile sees the old file or the new one."""
     replace_text(path, format_constants(constants))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Put text in the place of a file in one go."""
-    replace_bytes(path, text.encode("utf-8"))
-
-
-def replace_bytes(path: Path, content: bytes) -> None:
-    """Put content in the place of a file in one go; folders that are missing are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def checksum(path: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fiducial.alignment.constants import Constants, Six, accumulate, read_constants, read_text
+from fiducial.alignment.geometry import FASER, Detector
 from fiducial.alignment.numbering import AXES
 
 __all__ = ["LEVELS", "Difference", "differences", "layer_sums", "level", "read_any", "readable", "unit_of"]
@@ -96,10 +97,14 @@ def layer_sums(constants: Mapping[str, Six]) -> dict[str, tuple[int, Six]]:
     return {layer: (counts[layer], sums[layer]) for layer in sorted(sums)}
 
 
-def read_any(path: Path) -> tuple[Constants, str]:
+def read_any(path: Path, detector: Detector = FASER) -> tuple[Constants, str]:
     """Read constants, or the truth of a simulation as constants.
 
     Single sides, which a truth has and constants do not, are left out.
+
+    Args:
+        path: of the file.
+        detector: has the stations, layers and modules that keys may name.
 
     Returns:
         the constants, and "constants" or "truth".
@@ -111,5 +116,5 @@ def read_any(path: Path) -> tuple[Constants, str]:
     from fiducial.alignment.simulation import TRUTH_FORMAT, read_truth
 
     if TRUTH_FORMAT not in read_text(path):
-        return read_constants(path), "constants"
+        return read_constants(path, detector), "constants"
     return {key: six for key, six in read_truth(path).items() if len(key) <= len(LEVELS)}, "truth"

@@ -29,6 +29,7 @@ _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _BLANK = re.compile(r"\s*")
 _QUOTES = "'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f"
 _SHOWN = 30
+_LISTED = 12
 
 #: How bad a fault is: "error", constants cannot be read; "layout", they can, but not by everybody; "warning", odd.
 Level = Literal["error", "layout", "warning"]
@@ -132,9 +133,8 @@ class _Scanner:
             self._fault(f'key "{key}" is no station, layer or module', at=place)
             return False
         if key not in self.detector.keys[len(key) - 1]:
-            stations, layers, modules, _ = self.detector.shape
-            there = f"stations 0-{stations - 1}, each with layers 0-{layers - 1}, each with modules 0-{modules - 1}"
-            self._fault(f'key "{key}" is not in the detector', f"it has {there}", at=place)
+            hint = f"{_there(self.detector, len(key))}; --geometry FILE says which detector it is"
+            self._fault(f'key "{key}" is not in the detector', hint, at=place)
             return False
         if key in self.seen:
             first = self.seen[key] + 1
@@ -209,6 +209,13 @@ class _Scanner:
         if _BEGIN.match(self.text, self.at):
             return f"an entry that is not complete: {shown!r}", "was the file cut off? The list of six ends with ]"
         return f"no entry: {shown!r}", GRAMMAR
+
+
+def _there(detector: Detector, digits: int) -> str:
+    """Keys that a detector has, with so many digits."""
+    keys = sorted(detector.keys[digits - 1])
+    shown = ", ".join(keys) if len(keys) <= _LISTED else f"{', '.join(keys[:3])}, … {keys[-1]}"
+    return f"{detector.name} has {('stations', 'layers', 'modules')[digits - 1]} {shown}"
 
 
 def _words(text: str, start: int) -> Iterator[tuple[str, int]]:

@@ -20,11 +20,12 @@ from typing import IO
 
 import numpy as np
 
-from fiducial.alignment.outputs.files import announce, put, read_end
+from fiducial.alignment.outputs.files import announce, read_end
 from fiducial.alignment.outputs.res import ResultLine, read_results
 from fiducial.alignment.result import FitResult
 from fiducial.alignment.verdict import MESSAGES, FitError
 from fiducial.core.errors import DataError, NotFoundError
+from fiducial.storage.replace import replace_text
 
 __all__ = ["find_program", "fit_with"]
 
@@ -88,7 +89,7 @@ def fit_with(
         raise NotFoundError(f"{steering}: there is no such steering file")
     announce(directory)
     (directory / "millepede.end").unlink()
-    put(directory / STEERING, _with_whole_paths(steering))
+    replace_text(directory / STEERING, _with_whole_paths(steering))
     status, seconds = _run(path, directory, timeout, progress or (lambda _: None))
     verdict, message = _ending(path, directory, status)
     if verdict not in _WITH_RESULT:
@@ -96,7 +97,7 @@ def fit_with(
         raise FitError(f"{path.name} ended with {verdict}: {message}", verdict, hint=_hint(directory))
     lines = read_results(directory / "millepede.res")
     result = _result(verdict, message, lines, directory / "millepede.log", seconds)
-    put(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
+    replace_text(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
     return result
 
 
@@ -174,7 +175,7 @@ def _ending(program: Path, directory: Path, status: int) -> tuple[int, str]:
 def _failure(directory: Path, what: str) -> FitError:
     """A crash: whatever result is there cannot be trusted."""
     (directory / "millepede.res").unlink(missing_ok=True)
-    put(directory / "millepede.end", f"{-1:5d}   {MESSAGES[-1]}\n")
+    replace_text(directory / "millepede.end", f"{-1:5d}   {MESSAGES[-1]}\n")
     return FitError(what, -1, hint=_hint(directory))
 
 

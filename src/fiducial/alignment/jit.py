@@ -9,22 +9,39 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.core import event
 
-__all__ = ["compilation_told", "compiled", "compiled_exactly"]
+__all__ = ["compilation_told", "compiled", "compiled_exactly", "kept"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # Sums may be reordered inside one record, but NaN must stay NaN: without `nnan` the rank test would let it through.
 _RELAXED = {"reassoc", "contract", "arcp", "nsz"}
 
+_LOST: list[str] = []  # kernels that no folder was found for
+
 
 def compiled(function: _Function) -> _Function:
     """Compile a kernel for numerical work: cached on disk, without the interpreter lock, sums may be reordered."""
-    return cast(_Function, numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath=_RELAXED))
+    return _compiled(function, fastmath=_RELAXED)
 
 
 def compiled_exactly(function: _Function) -> _Function:
     """Compile a kernel that keeps IEEE arithmetic to the letter, for reading and checking."""
-    return cast(_Function, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
+    return _compiled(function)
+
+
+def _compiled(function: _Function, **options: Any) -> _Function:
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(_Function, numba.njit(function, cache=True, **options))
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache can be written to, as for a service without a home.
+        _LOST.append(function.__name__)
+        return cast(_Function, numba.njit(function, **options))
+
+
+def kept() -> bool:
+    """Whether compiled kernels are kept on disk for the next process; without a folder to write to, they are not."""
+    return not _LOST
 
 
 class _Listener(event.Listener):  # type: ignore[misc] # numba has no types

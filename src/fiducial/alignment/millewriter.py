@@ -316,14 +316,9 @@ def write_records(
         UsageError: as :class:`MilleOutput`.
     """
     lengths = np.asarray(record_lengths, np.int64)
-    sizes = {
-        "hits": (lengths.sum(), [values, sigmas, local_counts, global_counts]),
-        "local derivatives": (np.sum(local_counts), [local_indices, local_derivatives]),
-        "global derivatives": (np.sum(global_counts), [labels, global_derivatives]),
-    }
-    for name, (expected, arrays) in sizes.items():
-        if any(len(array) != expected for array in arrays):
-            raise DataError(f"{path}: arrays of {name} have lengths {[len(a) for a in arrays]}, expected {expected}")
+    _check_lengths(path, "hits", lengths.sum(), values, sigmas, local_counts, global_counts)
+    _check_lengths(path, "local derivatives", np.sum(local_counts), local_indices, local_derivatives)
+    _check_lengths(path, "global derivatives", np.sum(global_counts), labels, global_derivatives)
     with np.errstate(over="ignore"):
         values, sigmas, local_derivatives, global_derivatives = (
             np.asarray(array).astype(kind.number) for array in (values, sigmas, local_derivatives, global_derivatives)
@@ -339,6 +334,11 @@ def write_records(
     with MilleOutput(path, kind, packed=packed) as output:
         output.write(*_pairs(lengths[lengths > 0], values, sigmas, locals_, globals_))
     return int(np.count_nonzero(lengths))
+
+
+def _check_lengths(path: Path, name: str, expected: int, *arrays: NDArray[Any]) -> None:
+    if any(len(array) != expected for array in arrays):
+        raise DataError(f"{path}: arrays of {name} have lengths {[len(a) for a in arrays]}, expected {expected}")
 
 
 def _check_finite(path: Path, what: str, *numbers: NDArray[Any]) -> None:

@@ -16,7 +16,6 @@ them for others. Files with ``vector<double>`` and with counted arrays are read 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from fiducial.alignment.numbering import AXES
 from fiducial.core.errors import DataError, NotFoundError
+from fiducial.storage.replace import replacing
 
 __all__ = ["HIT_BRANCHES", "SCALAR_BRANCHES", "TrackTable", "read_ntuple", "write_ntuple"]
 
@@ -91,15 +91,10 @@ def write_ntuple(path: Path, table: TrackTable, constants: str = "") -> None:
         awkward.zip({name[len(_PREFIX) + 1 :]: table.hits[name] for name in table.hits}), table.counts
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with uproot.recreate(temporary, compression=uproot.ZLIB(1)) as file:
-            file.mktree("tree", {**dict.fromkeys(table.scalars, np.float64), _PREFIX: lists.type.content})
-            file["tree"].extend({**table.scalars, _PREFIX: lists})
-            file[_CONSTANTS] = constants
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, uproot.recreate(temporary, compression=uproot.ZLIB(1)) as file:
+        file.mktree("tree", {**dict.fromkeys(table.scalars, np.float64), _PREFIX: lists.type.content})
+        file["tree"].extend({**table.scalars, _PREFIX: lists})
+        file[_CONSTANTS] = constants
 
 
 def read_ntuple(

@@ -19,7 +19,6 @@ front.
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import zlib
@@ -30,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.core.errors import DataError, NotFoundError
+from fiducial.storage.replace import replace_bytes
 
 __all__ = ["RawData", "raw_path", "read_raw", "run_and_file", "write_raw"]
 
@@ -75,13 +75,7 @@ def write_raw(path: Path, data: RawData) -> None:
     header = _HEADER.pack(_MAGIC, _VERSION, data.run, data.file, len(data.counts), len(data.sensor))
     hits = (data.sensor << 16 | data.strip).astype("<u4")
     content = header + data.counts.astype("<u2").tobytes() + hits.tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content + _CHECK.pack(zlib.crc32(content)))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_bytes(path, content + _CHECK.pack(zlib.crc32(content)))
 
 
 def read_raw(path: Path, channels: NDArray[np.int64]) -> RawData:

@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiducial.alignment.constants import replace_bytes
 from fiducial.core.errors import UsageError
 from fiducial.core.wording import plural
+from fiducial.storage.replace import replace_bytes
 
 if TYPE_CHECKING:
     from fiducial.alignment.reportdata import Series
@@ -94,6 +94,7 @@ def _page(series: Series, report: Report) -> str:
     from fiducial.alignment.reportdots import dot_plots
     from fiducial.alignment.reportplots import plots
     from fiducial.alignment.reportsvg import ROLES
+    from fiducial.alignment.reporttables import number_tables
 
     environment = Environment(
         loader=PackageLoader("fiducial.alignment"),
@@ -113,9 +114,11 @@ def _page(series: Series, report: Report) -> str:
         tiles=story.tiles(series),
         plots=[*plots(series, report.threshold), *modes.correlation_plots(series), *dot_plots(series)],
         motions=modes.motions(series),
+        weakness=modes.weakness,
         pairs=modes.strongest(series),
         weak=modes.weak_parameters(series),
         drops=story.drop_tables(series),
+        tables=number_tables(series),
         rows=story.rows(series),
         versions=_versions(),
         made=datetime.now(UTC),

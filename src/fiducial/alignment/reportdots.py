@@ -111,3 +111,5 @@ def _draw(axes: Any, series: Series, rows: _Rows) -> None:
     axes.spines["left"].set_visible(False)
     axes.grid(True, axis="x")
     axes.set_xlabel(rows.axis)
+    if not rows.logarithmic:
+        axes.locator_params(axis="x", nbins=6, prune="upper")

@@ -18,7 +18,7 @@ from fiducial.alignment.reportsvg import GRID, MUTED, drawing, inline
 from fiducial.core.wording import plural
 
 __all__ = ["Motion", "Pair", "Weak", "component", "correlation_plots", "describe_error", "in_words", "motions"]
-__all__ += ["strongest", "weak_parameters"]
+__all__ += ["strongest", "weak_parameters", "weakness"]
 
 #: Components below this part of the largest are a mere following of the others.
 _LEADING = 0.5
@@ -79,7 +79,7 @@ def motions(series: Series) -> list[Motion]:
 
 
 def weak_parameters(series: Series) -> list[Weak]:
-    """Parameters of the last iteration that the presigma decides more than the hits, the weakest first."""
+    """Parameters of the last iteration in which the presigma has a share, the weakest first."""
     rows = [row for row in series.last.parameters if row.state == "weak"]
     found = [
         Weak(
@@ -214,7 +214,9 @@ def _heat_map(summary: Summary, stored: Correlations, *, several: bool) -> Plot:
     high = 100.0 * float(np.abs(np.triu(matrix, 1)).max())
     of_step = f" in step {stored.step}" if several else ""
     title = f"Correlations of up to {high:.0f} % between {plural(len(rows), 'parameter')}{of_step}"
-    text = "Blue: errors go together; orange: against each other; paler is less. Thin lines stand between layers."
+    text = "Blue: errors go together; orange: against each other; paler is less."
+    if any(len(row.key) > 2 for row in rows):
+        text += " Thin lines stand between layers."
     return Plot("modes", name, title, text, svg)
 
 
@@ -271,6 +273,15 @@ def _apart(places: Sequence[float], least: float) -> list[float]:
         limit = places[-1] + over / 2 if at == len(moved) - 1 else moved[at + 1] - least
         moved[at] = min(moved[at], limit)
     return moved
+
+
+def weakness(found: Sequence[Motion]) -> str:
+    """How many of the weakest motions the presigma decides more than the hits."""
+    undecided = sum(motion.share < 0.5 for motion in found)
+    if not undecided:
+        least = math.floor(100 * min(motion.share for motion in found))
+        return f"The hits decide each of them to {least} % or more."
+    return f"In {undecided} of these {len(found)}, the presigma decides more than the hits."
 
 
 def describe_error(motion: Motion) -> str:

@@ -17,12 +17,15 @@ from fiducial.alignment.reportstory import number, signed, to_last
 from fiducial.alignment.reportsvg import FIRST, GRID, INK, LAST, MIDDLE, MUTED, WEAK, drawing, inline
 from fiducial.core.wording import plural
 
-__all__ = ["Plot", "draw_chi2", "draw_convergence", "draw_histograms", "draw_widths", "iteration_shades", "plots"]
+__all__ = ["Plot", "draw_chi2", "draw_convergence", "draw_histograms", "draw_widths", "free_rows", "iteration_shades"]
+__all__ += ["plots", "rms_of_shifts"]
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _WIDTH, _HEIGHT = 400.0, 250.0
 #: Of plots that stand three in a row.
 _NARROW = 340.0
+#: Beyond this the scale is logarithmic: on a linear one, nobody could tell 1 from 2.
+_HIGH_CHI2 = 15.0
 #: Pulls are shown up to here; what lies outside goes into the outermost bins.
 _PULL_RANGE = 5.0
 
@@ -88,8 +91,7 @@ def draw_widths(axes: Any, series: Series) -> None:
     for order, colour, summary in iteration_shades(series):
         widths = {layer.layer: layer.width_um for layer in summary.residuals.layers}
         height = [widths.get(key, math.nan) for key in keys]
-        style: dict[str, Any] = {"ms": 3.5} if colour == MIDDLE else {"ms": 6.5, "label": f"iteration {order}"}
-        axes.plot(range(len(keys)), height, "o", color=colour, mew=0, **style)
+        axes.plot(range(len(keys)), height, "o", color=colour, mew=0, ms=3.5 if colour == MIDDLE else 6.5)
         drawn[order] = height
     if len(drawn) > 1:
         axes.vlines(range(len(keys)), drawn[1], drawn[len(series)], color=GRID, lw=2.5, zorder=1)
@@ -97,11 +99,6 @@ def draw_widths(axes: Any, series: Series) -> None:
     axes.set_ylim(bottom=0.0)
     axes.margins(y=0.12)
     axes.set(xlabel="layer", ylabel="residual width (µm)")
-    _legend(axes, loc="lower right", ncols=2)
-
-
-def _legend(axes: Any, **where: Any) -> None:
-    axes.legend(handletextpad=0.5, borderaxespad=0.2, columnspacing=1.2, handlelength=1.2, **where)
 
 
 def _histograms(series: Series) -> Plot:
@@ -131,7 +128,7 @@ def draw_histograms(axes: Any, series: Series) -> None:
     edges = series.last.residuals.histogram.edges_um
     axes.set(xlabel="residual (µm)", ylabel=f"hits per {edges[1] - edges[0]:g} µm", xlim=_visible(series))
     axes.set_ylim(bottom=0.0)
-    _legend(axes, loc="upper left")
+    axes.legend(handletextpad=0.5, borderaxespad=0.2, handlelength=1.2, loc="upper left")
 
 
 def _visible(series: Series) -> tuple[float, float]:
@@ -213,7 +210,14 @@ def draw_chi2(axes: Any, series: Series, *, fits: bool = True) -> None:
     _line_of_iterations(axes, tracks)
     axes.plot(range(1, len(after) + 1), after, ":", color=MUTED, marker="D", ms=4.5, mew=0)
     axes.axhline(1.0, color=MUTED, lw=1.0, ls=(0, (4, 3)))
-    axes.set_ylim(0.0, 1.12 * max(1.2, *tracks, *after))
+    highest = max(1.2, *tracks, *after)
+    if highest > _HIGH_CHI2:
+        axes.set_yscale("log")
+        axes.set_ylim(0.5 * min([1.0, *(value for value in (*tracks, *after) if value > 0.0)]), 2.0 * highest)
+        axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
+        axes.minorticks_off()
+    else:
+        axes.set_ylim(0.0, 1.12 * highest)
     axes.set_ylabel("χ²/ndf")
 
 
@@ -289,6 +293,7 @@ def _draw_scatter(axes: Any, series: Series, rows: Sequence[Parameter], unit: st
     far = 1.1 * max(1e3 * abs(by[row.label]) for row in good for by in (series.true, series.found)) or 1.0
     axes.plot([-far, far], [-far, far], color=INK, lw=0.9, zorder=1)
     axes.grid(True, axis="x")
+    axes.locator_params(axis="x", nbins=6)
     axes.set(xlabel=f"true ({unit})", ylabel=f"found ({unit})", xlim=(-far, far), ylim=(-far, far))
 
 
@@ -306,7 +311,7 @@ def _shifts(series: Series, kind: Kind) -> Plot:
         svg = inline(figure, name)
     free = [row for row in series.last.parameters if row.kind == kind and row.state != "fixed"]
     weak = sum(row.state == "weak" for row in free)
-    rms = [_rms(_free(summary.parameters, kind)) for summary in series.summaries]
+    rms = [rms_of_shifts(free_rows(summary.parameters, kind)) for summary in series.summaries]
     way = number(rms[-1]) if len(rms) == 1 else f"{number(rms[0])} → {number(rms[-1])}"
     error = number(1e3 * median(row.error for row in free)) if free else "0"
     title = f"{str(kind).capitalize()}: shifts of {way} {kind.unit} (rms)"
@@ -317,17 +322,19 @@ def _shifts(series: Series, kind: Kind) -> Plot:
     return Plot("shifts", name, title, text + scale, svg)
 
 
-def _free(parameters: Sequence[Parameter], kind: Kind) -> list[Parameter]:
+def free_rows(parameters: Sequence[Parameter], kind: Kind) -> list[Parameter]:
+    """Parameters of a kind that are not fixed."""
     return [row for row in parameters if row.kind == kind and row.state != "fixed"]
 
 
-def _rms(rows: Sequence[Parameter]) -> float:
+def rms_of_shifts(rows: Sequence[Parameter]) -> float:
+    """Root mean square of shifts, um or mrad."""
     return 1e3 * math.sqrt(sum(row.shift**2 for row in rows) / len(rows)) if rows else 0.0
 
 
 def _draw_shifts(axes: Any, series: Series, kind: Kind) -> None:
     for order, colour, summary in iteration_shades(series):
-        rows = _free(summary.parameters, kind)
+        rows = free_rows(summary.parameters, kind)
         spread = 0.7 / max(len(rows) - 1, 1)
         points = [(order - 0.35 + spread * place, 1e3 * row.shift, row) for place, row in enumerate(rows)]
         _bars(axes, [x for x, _, _ in points], [y for _, y, _ in points], [1e3 * row.error for row in rows], colour)
@@ -350,7 +357,7 @@ def linear_range(series: Series, kind: Kind) -> float | None:
     It is about twice the error of the last iteration: shifts that matter there can then be told from those that do not,
     however large the shifts of the first iteration were.
     """
-    errors = [1e3 * row.error for row in _free(series.last.parameters, kind)]
+    errors = [1e3 * row.error for row in free_rows(series.last.parameters, kind)]
     if not errors:
         return None
     inner = _round_up(2.0 * median(errors))
@@ -358,7 +365,7 @@ def linear_range(series: Series, kind: Kind) -> float | None:
 
 
 def _largest(series: Series, kind: Kind) -> float:
-    return max(1e3 * abs(row.shift) for one in series.summaries for row in _free(one.parameters, kind))
+    return max(1e3 * abs(row.shift) for one in series.summaries for row in free_rows(one.parameters, kind))
 
 
 def _round_up(value: float) -> float:

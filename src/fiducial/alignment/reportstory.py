@@ -13,6 +13,21 @@ __all__ = ["Drops", "Note", "Row", "Tile", "Verdict", "drop_tables", "judge", "n
 __all__ += ["signed", "tiles", "to_last"]
 
 _MINUS = "\N{MINUS SIGN}"
+#: Why a track was dropped before the fit, a hit, and a track by the fit, in words; other reasons are said as they are.
+_TRACKS = {
+    "chi2": "χ² too large",
+    "momentum": "momentum out of range",
+    "hits": "too few hits",
+    "used_hits": "too few hits left",
+    "rank": "not determined",
+}
+_HITS = {"failed": "no derivative", "residual": "residual too large", "tilt": "tilt weighs too much"}
+_REJECTS = {
+    "rank": "not determined",
+    "ndf": "no degree of freedom",
+    "huge": "χ² huge",
+    "chi2": "χ² above the cut",
+}
 #: Dropped tracks become a warning above this share.
 _MANY_DROPPED = 0.1
 #: A pull this large is named; among 227 parameters one of 4 is expected in 70 alignments.
@@ -256,13 +271,14 @@ def _dropped_tracks(last: Summary) -> list[Note]:
         Note(
             level,
             f"{sum(dropped.values()):,} of {last.tracks.read:,} tracks ({100 * share:.1f} %) were dropped before the "
-            f"last fit, by reason: {_counts(dropped)}.",
+            f"last fit, by reason: {_counts(dropped, _TRACKS)}.",
         )
     ]
 
 
-def _counts(numbers: dict[str, int]) -> str:
-    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(numbers.items(), key=lambda one: -one[1]))
+def _counts(numbers: dict[str, int], words: dict[str, str]) -> str:
+    largest = sorted(numbers.items(), key=lambda one: -one[1])
+    return ", ".join(f"{words.get(reason, reason)} {count:,}" for reason, count in largest)
 
 
 def _rejected(last: Summary) -> list[Note]:
@@ -271,7 +287,7 @@ def _rejected(last: Summary) -> list[Note]:
     if not total:
         return []
     level = "warn" if total > _MANY_DROPPED * max(last.tracks.used, 1) else "info"
-    return [Note(level, f"The last fit rejected {plural(total, 'track')}, by reason: {_counts(rejected)}.")]
+    return [Note(level, f"The last fit rejected {plural(total, 'track')}, by reason: {_counts(rejected, _REJECTS)}.")]
 
 
 def _weak(last: Summary) -> list[Note]:
@@ -279,7 +295,7 @@ def _weak(last: Summary) -> list[Note]:
     if not weak:
         return []
     verb = "parameter is" if len(weak) == 1 else "parameters are"
-    text = f"{len(weak)} {verb} weak: more the presigma than the hits decide what they are, and they do not count "
+    text = f"{len(weak)} {verb} weak: the presigma has a share in what they are, so that they do not count "
     return [
         Note(
             "info",
@@ -340,19 +356,23 @@ def drop_tables(series: Series) -> list[Drops]:
     tracks = [summary.tracks for summary in series.summaries]
     hits = [summary.hits for summary in series.summaries]
     rejects = [summary.fit.rejects for summary in series.summaries]
-    rejected = [(f"by the fit: {name}", counts) for name, counts in _by_reason(rejects)]
+    rejected = [(f"by the fit: {name}", counts) for name, counts in _by_reason(rejects, _REJECTS) if any(counts)]
+    rejected = rejected or [("by the fit", [0] * len(series))]
     left = [used.used - sum(lost.values()) for used, lost in zip(tracks, rejects, strict=True)]
     return [
         Drops(
             f"Tracks: {tracks[-1].used:,} of {tracks[-1].read:,} went into the last fit",
             [one.read for one in tracks],
-            _by_reason([one.dropped for one in tracks]) + rejected,
+            _by_reason([one.dropped for one in tracks], _TRACKS) + rejected,
             left,
         ),
         Drops(
             f"Hits: {hits[-1].used:,} of {hits[-1].read:,} went into the last fit",
             [one.read for one in hits],
-            [*_by_reason([one.dropped for one in hits]), ("on dropped tracks", [_unaccounted(one) for one in hits])],
+            [
+                *_by_reason([one.dropped for one in hits], _HITS),
+                ("on dropped tracks", [_unaccounted(one) for one in hits]),
+            ],
             [one.used for one in hits],
         ),
     ]
@@ -362,6 +382,6 @@ def _unaccounted(hits: Selected) -> int:
     return hits.read - hits.used - sum(hits.dropped.values())
 
 
-def _by_reason(counts: Sequence[dict[str, int]]) -> list[tuple[str, list[int]]]:
+def _by_reason(counts: Sequence[dict[str, int]], words: dict[str, str]) -> list[tuple[str, list[int]]]:
     reasons = dict.fromkeys(reason for one in counts for reason in one)
-    return [(reason, [one.get(reason, 0) for one in counts]) for reason in reasons]
+    return [(words.get(reason, reason), [one.get(reason, 0) for one in counts]) for reason in reasons]

@@ -70,7 +70,7 @@ PICTURES = (".svg", ".png")
 
 _FAMILY = "-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
 #: Left, right, bottom, top, in points.
-_MARGINS = (58.0, 6.0, 40.0, 8.0)
+_MARGINS = (58.0, 14.0, 40.0, 8.0)
 _RC = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
@@ -136,13 +136,14 @@ def inline(figure: Any, name: str) -> str:
 
     Args:
         figure: drawn with :func:`drawing`.
-        name: unique on the page; goes before every id. The element ``NAME-title`` says what is drawn.
+        name: unique on the page; goes before every id. The element ``NAME-title`` says what is
+            drawn, ``NAME-text`` how to read it.
     """
     svg = _bare(_raw(figure), name)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     for role in ROLES:
         svg = svg.replace(role.stand_in, f"var(--{role.name})")
-    return svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-title"', 1)
+    return svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-title" aria-describedby="{name}-text"', 1)
 
 
 def standalone(figure: Any, title: str) -> str:

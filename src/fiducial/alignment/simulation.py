@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.constants import Six, replace_text
+from fiducial.alignment.constants import Six
 from fiducial.alignment.geometry import Detector, Placement, place
 from fiducial.alignment.raw import RawData
 from fiducial.alignment.trajectory import cross
 from fiducial.core.errors import DataError, NotFoundError
+from fiducial.storage.replace import replace_text
 
 __all__ = ["TRUTH_FORMAT", "Beam", "Misalignment", "Response", "misalign", "read_truth", "simulate", "write_truth"]
 

@@ -21,7 +21,6 @@ from fiducial.alignment.constants import (
     fingerprint,
     format_constants,
     read_constants,
-    replace_text,
 )
 from fiducial.alignment.convert import Selection, append_records, branches, choose
 from fiducial.alignment.geometry import Placement, place
@@ -34,6 +33,7 @@ from fiducial.alignment.simulation import read_truth
 from fiducial.alignment.steeringfiles import BINARY, FILES, write_steering
 from fiducial.alignment.summary import Fitted, Gathered, Setup, fit_summary, metrics, summarize
 from fiducial.core.errors import DataError, NotFoundError, UsageError
+from fiducial.storage.replace import replace_text
 
 if TYPE_CHECKING:
     from fiducial.alignment.result import FitResult

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.constants import replace_text
 from fiducial.alignment.geometry import Detector
 from fiducial.alignment.numbering import Meaning, meanings
 from fiducial.alignment.patterns import chosen
 from fiducial.alignment.recipe import Constraint, Recipe, Step
 from fiducial.alignment.trajectory import bending
 from fiducial.core.errors import ConfigurationError
+from fiducial.storage.replace import replace_text
 
 __all__ = ["BINARY", "FILES", "Plan", "write_steering"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.constants import replace_text
 from fiducial.alignment.millewriter import write_records
 from fiducial.core.errors import UsageError
+from fiducial.storage.replace import replace_text, replacing
 
 __all__ = ["MODELS", "Generated", "generate"]
 
@@ -95,10 +95,10 @@ def _write(
     path: Path, tracks: Callable[[np.random.Generator, int], _Records], records: int, seed: int
 ) -> tuple[int, int]:
     """Write records chunk by chunk, each from a seed of its own; C binaries may simply follow each other."""
-    whole, part = (path.with_name(f".{path.name}.{os.getpid()}.{name}") for name in ("whole", "chunk"))
     written = measurements = 0
+    part = path.with_name(f".{path.name}.{os.getpid()}.chunk")
     try:
-        with whole.open("wb") as stream:
+        with replacing(path) as whole, whole.open("wb") as stream:
             for number, first in enumerate(range(0, records, _CHUNK), 1):
                 # A chunk is always drawn in full: a larger set begins with the records of a smaller one.
                 chunk = tracks(np.random.default_rng([seed, number]), _CHUNK)
@@ -106,9 +106,7 @@ def _write(
                 written += _write_chunk(part, chunk, len(present))
                 measurements += int(present.sum())
                 stream.write(part.read_bytes())
-        whole.replace(path)
     finally:
-        whole.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
     return written, measurements
 

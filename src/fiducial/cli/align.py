@@ -172,8 +172,8 @@ def _must_be_the_same(plan: Plan) -> None:
 
 def _lay_out(plan: Plan, single: Once | None) -> None:
     """Put into the campaign's folder what it was made of."""
-    from fiducial.alignment.constants import replace_text
     from fiducial.alignment.faser.campaign import FILE
+    from fiducial.storage.replace import replace_text
 
     if plan.script is not None:
         plan.script.make()

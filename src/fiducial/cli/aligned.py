@@ -50,10 +50,10 @@ def tell_iterations(found: dict[str, Any], first: int = 1) -> None:
     """
     from fiducial.cli.output import print_table
 
-    headings = ("iteration", "residual width [um]", "chi2/ndf", "largest shift/error")
+    headings = ("iteration", "residual width (µm)", "chi2/ndf", "largest shift/error")
     columns = (found["residual_width_um"], found["chi2_ndf"], found["max_shift_over_error"])
     rows = [(number, *map(_short, values)) for number, values in enumerate(zip(*columns, strict=True), first)]
-    print_table(headings, rows)
+    print_table(headings, rows, right=headings)
     typer.echo("")
 
 
@@ -67,5 +67,5 @@ def verdict(found: dict[str, Any], outcome: dict[str, Any]) -> str:
     return f"{said} after {times}, {found['jobs']} jobs, {took}"
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+def _short(value: float) -> str:
+    return f"{value:#.4g}".rstrip(".")

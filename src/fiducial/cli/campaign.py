@@ -359,16 +359,13 @@ def export(
 def _write(output: Path, text: Any) -> None:
     """Write a file that is there only when it is complete."""
     from fiducial.core.errors import UsageError
+    from fiducial.storage.replace import replacing
 
-    temporary = output.with_name(f".{output.name}.part")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(text)
-        temporary.replace(output)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _jobs(count: int) -> str:

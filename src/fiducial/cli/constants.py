@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from fiducial.alignment.constants import Constants
     from fiducial.alignment.constantscheck import Checked
     from fiducial.alignment.constantscompare import Difference
+    from fiducial.alignment.geometry import Detector
 
 app = subject_app(no_args_is_help=True, help="Read, compare, draw and check alignment constants.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, in mm and rad.")]
+Geometry = Annotated[
+    Path | None, typer.Option("--geometry", "-g", help="Geometry file of the detector; by default FASER's tracker.")
+]
 _AXES = ("x", "y", "z", "rx", "ry", "rz")
 _HEADINGS = [f"{axis} ({'mrad' if axis.startswith('r') else 'µm'})" for axis in _AXES]
 _ABOUT_TRUTH = (
@@ -29,6 +33,7 @@ _ABOUT_TRUTH = (
 @app.command()
 def show(
     file: Annotated[Path, typer.Argument(help="Constants, e.g. inputforalign.txt.")],
+    geometry: Geometry = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, in mm and rad with all digits.")] = False,
     json_: Json = False,
 ) -> None:
@@ -38,13 +43,19 @@ def show(
 
     if csv and json_:
         raise UsageError("--csv and --json cannot both be printed", hint="leave one of them away")
-    constants = read_constants(file)
+    constants = read_constants(file, _detector(geometry))
     if json_:
         _show_json(file, checksum(file), constants)
     elif csv:
         _show_csv(constants)
     else:
         _show_table(file, checksum(file), constants)
+
+
+def _detector(geometry: Path | None) -> Detector:
+    from fiducial.alignment.geometryfile import find_geometry
+
+    return find_geometry(geometry).detector
 
 
 def _show_json(file: Path, adler32: str, constants: Constants) -> None:
@@ -104,6 +115,7 @@ def diff(
     tolerance: Annotated[
         float, typer.Option(min=0, help="What differs by no more, in mm or rad, counts as equal.")
     ] = 0.0,
+    geometry: Geometry = None,
     rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows of each table; 0 for all.")] = 20,
     json_: Json = False,
 ) -> None:
@@ -114,7 +126,8 @@ def diff(
     from fiducial.alignment.constantscompare import differences, read_any
     from fiducial.cli.output import print_json
 
-    sides = [read_any(path) for path in (first, second)]
+    detector = _detector(geometry)
+    sides = [read_any(path, detector) for path in (first, second)]
     found = differences(sides[0][0], sides[1][0], tolerance)
     alone = {
         "only_first": sorted(sides[0][0].keys() - sides[1][0].keys()),
@@ -169,21 +182,23 @@ def _show_differences(found: Sequence[Difference], tolerance: float, rows: int) 
 def plot(
     files: Annotated[list[Path], typer.Argument(help="Constants, e.g. of all iterations in their order.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture, .svg or .png.")] = Path("constants.svg"),
+    geometry: Geometry = None,
     evolution: Annotated[bool, typer.Option("--evolution", help="Files along the axis, a line for each part.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Draw constants by station, layer and module; several files over each other, or one after the other."""
-    from fiducial.alignment.constants import replace_bytes
     from fiducial.alignment.constantscompare import read_any
     from fiducial.alignment.constantspicture import Named, draw_constants
     from fiducial.alignment.reportsvg import check_picture
     from fiducial.cli.output import print_json
     from fiducial.core.errors import UsageError
+    from fiducial.storage.replace import replace_bytes
 
     check_picture(output)
     if evolution and len(files) < 2:
         raise UsageError("--evolution needs two files or more", hint="give the constants of all iterations")
-    named = [Named(name, read_any(path)[0]) for name, path in zip(_short_names(files), files, strict=True)]
+    detector = _detector(geometry)
+    named = [Named(name, read_any(path, detector)[0]) for name, path in zip(_short_names(files), files, strict=True)]
     replace_bytes(output, draw_constants(named, output.suffix, evolution=evolution))
     if json_:
         print_json({"output": str(output), "files": [str(path) for path in files]})
@@ -204,6 +219,7 @@ def _short_names(files: Sequence[Path]) -> list[str]:
 @app.command()
 def check(
     files: Annotated[list[Path], typer.Argument(help="Constants, e.g. inputforalign.txt.")],
+    geometry: Geometry = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the grammar of files of constants to the letter, and name every mistake with its place.
@@ -213,7 +229,8 @@ def check(
     from fiducial.alignment.constantscheck import check_file
     from fiducial.cli.output import print_json
 
-    found = [check_file(path) for path in files]
+    detector = _detector(geometry)
+    found = [check_file(path, detector) for path in files]
     if json_:
         print_json([one.to_json() for one in found])
     else:

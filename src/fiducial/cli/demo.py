@@ -59,13 +59,12 @@ def _write_workflow(directory: Path) -> Path:
     """Lay the workflow file into the folder, for people to read and change; one that is there is kept."""
     from importlib.resources import files
 
+    from fiducial.storage.replace import replace_text
+
     target = directory / "align.toml"
     if not target.exists():
-        directory.mkdir(parents=True, exist_ok=True)
         text = (files("fiducial.alignment") / "workflows" / "align.toml").read_text("utf-8")
-        temporary = target.with_suffix(".new")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(target)
+        replace_text(target, text)
     return target
 
 

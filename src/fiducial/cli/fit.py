@@ -97,14 +97,15 @@ def _setting() -> str | None:
 @contextmanager
 def kernels_told() -> Iterator[Callable[[str], None]]:
     """Tell on standard error what goes on, also when the fit's kernels have to be compiled."""
-    from fiducial.alignment.jit import compilation_told
+    from fiducial.alignment.jit import compilation_told, kept
     from fiducial.cli.status import told
 
-    with told() as tell, compilation_told(lambda: tell(_COMPILING)):
+    with told() as tell, compilation_told(lambda: tell(_COMPILING if kept() else _COMPILING_AGAIN)):
         yield tell
 
 
 _COMPILING = "compiling the fit's kernels, once per installation (about 20 s)"
+_COMPILING_AGAIN = "compiling the fit's kernels (about 20 s); set NUMBA_CACHE_DIR to a folder that can keep them"
 
 
 def _fit(steering: Path, output: Path, *, threads: int | None, check: bool, parquet: bool) -> FitResult:
@@ -179,6 +180,6 @@ def _show_parameters(result: FitResult, output: Path) -> None:
         (label, f"{value:.6g}", "" if isnan(error) else f"{error:.3g}", count)
         for label, value, error, count in zip(*columns, strict=True)
     ]
-    print_table(("label", "value", "error", "count"), rows[:_ROWS])
+    print_table(("label", "value", "error", "count"), rows[:_ROWS], right=("value", "error"))
     if len(rows) > _ROWS:
         typer.echo(f"… and {len(rows) - _ROWS} more in {output / 'millepede.res'}")

@@ -41,17 +41,16 @@ def show(
         return
     _print_about(about)
     typer.echo("")
-    print_table(("layer", "name", "z [mm]", "modules", "sensors"), [tuple(layer.values()) for layer in about["layers"]])
+    print_table(("layer", "name", "z (mm)", "modules", "sensors"), [tuple(layer.values()) for layer in about["layers"]])
 
 
 def _draw(known: Geometry, picture: Path) -> None:
     from fiducial.alignment.geometrypicture import draw_detector
-    from fiducial.core.errors import UsageError
+    from fiducial.alignment.reportsvg import check_picture
+    from fiducial.storage.replace import replace_bytes
 
-    if picture.suffix not in (".svg", ".png"):
-        raise UsageError(f"{picture}: a picture is .svg or .png", hint="end its name with one of them")
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_bytes(draw_detector(known.detector, picture.suffix))
+    check_picture(picture)
+    replace_bytes(picture, draw_detector(known.detector, picture.suffix))
     typer.echo(f"{picture} is drawn", err=True)
 
 
@@ -101,6 +100,8 @@ def _about(known: Geometry) -> dict[str, Any]:
 
 
 def _print_about(about: dict[str, Any]) -> None:
-    field = f"{about['magnets']} magnets" if about["magnets"] else "no field: tracks are straight"
-    parts = [f"{about[name]} {name}" for name in ("stations", "modules", "sensors", "channels")]
+    from fiducial.core.wording import plural
+
+    field = plural(about["magnets"], "magnet") if about["magnets"] else "no field: tracks are straight"
+    parts = [plural(about[f"{name}s"], name) for name in ("station", "module", "sensor", "channel")]
     typer.echo(f"{about['name']:<16} {', '.join(parts)}; {field}")

@@ -21,6 +21,7 @@ from fiducial.core.states import ACTIVE, JobState
 from fiducial.ledger import schema
 from fiducial.ledger.database import Database, filesystem_of
 from fiducial.ledger.schema import attempts, groups, jobs
+from fiducial.storage.replace import replacing
 
 __all__ = [
     "Miscount",
@@ -202,9 +203,12 @@ def _file_of(database: Database, otherwise: str) -> Path:
 
 def copy_file(source: Path, target: Path, progress: Progress | None = None) -> None:
     """Copy an SQLite database, log and all, by its own backup; the target appears only when it is complete."""
-    temporary = target.with_name(f".{target.name}.part")
     try:
-        with closing(_open(source)) as from_, closing(sqlite3.connect(temporary)) as to:
+        with (
+            replacing(target) as temporary,
+            closing(_open(source)) as from_,
+            closing(sqlite3.connect(temporary)) as to,
+        ):
             from_.backup(
                 to,
                 pages=_PAGES,
@@ -213,13 +217,10 @@ def copy_file(source: Path, target: Path, progress: Progress | None = None) -> N
             )
             # A copy is one file: it needs no log beside it.
             to.execute("PRAGMA journal_mode = DELETE")
-        temporary.replace(target)
     except (OSError, sqlite3.Error) as error:
         raise LedgerError(
             f"cannot copy {source} to {target}: {error}", hint="is there space, and may you write?"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def restore(source: Path, ledger: Path, progress: Progress | None = None) -> Path | None:

@@ -13,8 +13,18 @@ import pytest
 from fiducial.alignment.report import Report, write_report
 from fiducial.alignment.reportdata import Kind, Mode, Series, read_series
 from fiducial.alignment.reportdots import dot_plots
-from fiducial.alignment.reportmodes import correlation_plots, in_words, motions, strongest, weak_parameters
-from fiducial.alignment.reportplots import linear_range
+from fiducial.alignment.reportmodes import (
+    Motion,
+    correlation_plots,
+    in_words,
+    motions,
+    strongest,
+    weak_parameters,
+    weakness,
+)
+from fiducial.alignment.reportplots import linear_range, plots
+from fiducial.alignment.reportstory import number
+from fiducial.alignment.reporttables import number_tables
 from fiducial.core.errors import DataError
 from summaries import summary, write, write_series
 
@@ -70,8 +80,8 @@ def test_memory_that_is_not_known_is_not_drawn(tmp_path: Path) -> None:
 def test_reasons_that_never_happened_have_no_row(tmp_path: Path) -> None:
     (tracks, _, *_) = dot_plots(series_of(tmp_path))
     assert "2.90 % of the tracks" in tracks.title
-    assert ">momentum<" in tracks.svg
-    assert "rank" not in tracks.svg
+    assert ">momentum out of range<" in tracks.svg
+    assert "not determined" not in tracks.svg
 
 
 @pytest.mark.parametrize(
@@ -166,3 +176,50 @@ def test_late_shifts_stand_on_a_scale_of_their_errors(tmp_path: Path) -> None:
     paths = [write(tmp_path / "far", content), *write_series(tmp_path, 4)[1:]]
     assert linear_range(read_series(paths), Kind(frame="side", axis="x")) == 5.0
     assert "Logarithmic beyond ±5." in page_of(tmp_path, paths)
+
+
+def test_the_numbers_of_the_plots_are_tables_too(tmp_path: Path) -> None:
+    series = read_series(write_series(tmp_path, 3))
+    iterations, widths, shifts, work = number_tables(series)
+    assert [row[0] for row in iterations.rows] == ["1", "2", "3"]
+    for cells, one in zip(iterations.rows, series.summaries, strict=True):
+        largest = one.by_label[one.convergence.label or 0]
+        assert cells[1] == number(one.residuals.width_um)
+        assert cells[6:8] == [number(one.convergence.max_shift_over_error), f"{largest.label}: {largest.name}"]
+    assert {tuple(row[:1]) for row in widths.rows} == {(layer.layer,) for layer in series.last.residuals.layers}
+    assert widths.rows[0][3] == number(series.last.residuals.layers[0].width_um)
+    assert [row[0] for row in shifts.rows] == [f"{kind} ({kind.unit})" for kind in series.kinds]
+    assert [row[0] for row in work.rows] == [step.name for step in series.last.steps]
+    for table in (iterations, widths, shifts, work):
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_a_layer_without_hits_in_an_iteration_leaves_a_gap(tmp_path: Path) -> None:
+    gone = summary(2)
+    lost = gone["residuals"]["layers"].pop(0)["layer"]
+    series = read_series([write(tmp_path / "1", summary(1)), write(tmp_path / "2", gone)])
+    widths = number_tables(series)[1]
+    (cells,) = [row for row in widths.rows if row[0] == lost]
+    assert cells[2:] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ([0.1, 0.05], "The hits decide each of them to 99 % or more."),
+        ([0.9, 0.8, 0.1], "In 2 of these 3, the presigma"),
+    ],
+)
+def test_how_weak_the_weakest_motions_are(errors: list[float], words: str) -> None:
+    found = [Motion("", error, 1.0 - error**2, [], 0, "fit") for error in errors]
+    assert weakness(found).startswith(words)
+
+
+def test_a_large_chi2_is_drawn_on_a_logarithmic_scale(tmp_path: Path) -> None:
+    def ticks(chi2: float) -> list[str]:
+        paths = [write(tmp_path / "1", summary(1) | {"track_chi2_ndf": chi2}), write(tmp_path / "2", summary(2))]
+        (plot,) = [plot for plot in plots(read_series(paths), 0.3) if plot.name == "chi2"]
+        return re.findall(r">(\d[\d.]*)</text>", plot.svg)
+
+    assert {"1", "10", "100"} <= set(ticks(548.0))
+    assert "100" not in ticks(2.0)

@@ -234,9 +234,9 @@ def test_an_empty_histogram_can_be_written() -> None:
 
 def test_all_files_and_the_end_last(tmp_path: Path) -> None:
     written: list[str] = []
-    original = files._put
+    rename = Path.replace
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_put", lambda path, write: (written.append(path.name), original(path, write)))
+        patch.setattr(Path, "replace", lambda here, there: (written.append(there.name), rename(here, there)))
         eigen = Eigenvectors.of(np.array([5]), np.eye(1), 1)
         seen = mon.Monitored(False, np.array([5]), np.array([0.1]), [(1, np.ones((1, 100), np.int64))])
         made = result(eigenvectors=eigen, monitored=seen, histograms=[Histogram(4, "x")])

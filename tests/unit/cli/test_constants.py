@@ -108,3 +108,29 @@ def test_check_names_mistakes_and_exits_with_one(say: Any, first: Path, tmp_path
     files = say("constants", "check", first, "bad", "--json").json
     assert [(one["sound"], one["keys"]) for one in files] == [(True, 3), (False, 0)]
     assert files[1]["faults"][0]["character"] == 23
+
+
+TELESCOPE = Path(__file__).parents[3] / "examples" / "telescope" / "geometry.toml"
+
+
+def test_constants_of_another_detector(say: Any, tmp_path: Path) -> None:
+    for name, shift in (("first.txt", 0.2), ("second.txt", 0.3)):
+        write_constants(tmp_path / name, {"00": (0.1,) * 6, "05": (shift, 0.0, 0.0, 0.0, 0.0, 0.0)})
+    other = ("--geometry", TELESCOPE)
+    assert "05 layer 200.000 0 0 0 0 0" in say("constants", "show", "first.txt", *other).lines
+    assert "05 layer x 200.000 300.000 100.000" in say("constants", "diff", "first.txt", "second.txt", *other).lines
+    assert say("constants", "check", "first.txt", *other).code == 0
+    assert say("constants", "plot", "first.txt", "second.txt", *other, "-o", "t.svg").code == 0
+    drawn = [element.text for element in ElementTree.parse(tmp_path / "t.svg").iter("{http://www.w3.org/2000/svg}text")]
+    assert {"00", "05", "layer x (µm)"} <= set(drawn)
+
+
+@pytest.mark.parametrize("command", ["show", "check"])
+def test_a_key_of_another_detector_is_told_what_there_is(command: str, say: Any, tmp_path: Path) -> None:
+    write_constants(tmp_path / "c.txt", {"05": (0.0,) * 6})
+    said = say("constants", command, "c.txt")
+    assert said.code == 1
+    assert "faser has layers 00, 01, 02, 10, 11, 12, 20, 21, 22, 30, 31, 32; --geometry FILE" in said.out + said.err
+    write_constants(tmp_path / "c.txt", {"06": (0.0,) * 6})
+    said = say("constants", command, "c.txt", "-g", TELESCOPE)
+    assert "telescope has layers 00, 01, 02, 03, 04, 05;" in said.out + said.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,17 @@ def test_a_geometry_is_checked_against_its_recipe(say: Any) -> None:
 def test_a_geometry_is_listed_and_drawn(say: Any, tmp_path: Path) -> None:
     said = say("alignment", "geometry", "show", TELESCOPE, "--picture", "pictures/t.svg")
     assert "05 5 750.0 1 2" in said.lines
-    assert (tmp_path / "pictures" / "t.svg").read_text().startswith("<svg")
+    drawn = (tmp_path / "pictures" / "t.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert {"00", "05", "measures this coordinate"} <= set(re.findall(r">([^<]+)</text>", drawn))
+    assert "measures another one" not in drawn, "pixels measure both"
     assert say("alignment", "geometry", "show", "faser", "--json").json["sensors"] == 192
+
+
+def test_layers_that_stand_close_share_a_label(say: Any, tmp_path: Path) -> None:
+    assert say("alignment", "geometry", "show", "faser", "--picture", "f.svg").code == 0
+    drawn = (tmp_path / "f.svg").read_text()
+    assert {"00 to 02", "30 to 32", "magnet", "measures another one"} <= set(re.findall(r">([^<]+)</text>", drawn))
 
 
 def test_a_picture_of_another_kind_is_refused(say: Any) -> None:

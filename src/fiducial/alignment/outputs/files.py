@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiducial.alignment.outputs.res import result_text
 from fiducial.alignment.verdict import MESSAGES, verdict_of
+from fiducial.storage.replace import replace_text, replacing
 
 if TYPE_CHECKING:
     from fiducial.alignment.result import FitResult
 
-__all__ = ["NAMES", "announce", "put", "put_end", "read_end", "write_failure", "write_results"]
+__all__ = ["NAMES", "announce", "put_end", "read_end", "write_failure", "write_results"]
 
 #: Every file that a fit may write.
 NAMES = tuple(f"millepede.{kind}" for kind in ("res", "end", "log", "json", "his", "mon", "eve", "parquet"))
@@ -44,11 +43,12 @@ def write_results(result: FitResult, directory: Path, *, parquet: bool = False) 
         if parquet:
             from fiducial.alignment.outputs.table import write_table
 
-            _put(directory / "millepede.parquet", lambda path: write_table(result, path))
+            with replacing(directory / "millepede.parquet") as path:
+                write_table(result, path)
         for name, text in texts.items():
-            put(directory / name, text)
-        put(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
-        put(directory / "millepede.res", result.checked or result_text(result))
+            replace_text(directory / name, text)
+        replace_text(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
+        replace_text(directory / "millepede.res", result.checked or result_text(result))
         put_end(directory, result.verdict, result.message)
     except BaseException:
         (directory / "millepede.res").unlink(missing_ok=True)
@@ -74,14 +74,15 @@ def write_failure(directory: Path, error: BaseException) -> None:
     """Write in millepede.end, .json and .log why there is no result."""
     verdict, what = verdict_of(error), " ".join(str(error).split()) or type(error).__name__
     said: dict[str, Any] = {"verdict": verdict, "message": f"Aborted: {what}", "hint": getattr(error, "hint", "")}
-    put(directory / "millepede.log", f"Aborted: {what}\n" + (f"Hint: {said['hint']}\n" if said["hint"] else ""))
-    put(directory / "millepede.json", json.dumps(said, indent=1) + "\n")
+    lines = f"Aborted: {what}\n" + (f"Hint: {said['hint']}\n" if said["hint"] else "")
+    replace_text(directory / "millepede.log", lines)
+    replace_text(directory / "millepede.json", json.dumps(said, indent=1) + "\n")
     put_end(directory, verdict, said["message"])
 
 
 def put_end(directory: Path, verdict: int, message: str) -> None:
     """Write millepede.end."""
-    put(directory / "millepede.end", _end(verdict, message))
+    replace_text(directory / "millepede.end", _end(verdict, message))
 
 
 def _end(verdict: int, message: str) -> str:
@@ -97,17 +98,3 @@ def read_end(path: Path) -> tuple[int, str]:
     """
     code, _, message = path.read_text(errors="replace").strip().partition(" ")
     return int(code), message.strip()
-
-
-def put(path: Path, text: str) -> None:
-    """Write a text file under another name, and rename it when it is complete."""
-    _put(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _put(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
