@@ -22,7 +22,7 @@ __all__ = ["IterativeSolution"]
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
-_PASSES = 2
+_COARSE = 1e-3  # tolerance where a step is only to be mended
 _MOST_STEPS = 10  # times the number of parameters
 _USABLE = 1e-6  # of the residual: rounding may keep it from what is wanted, but then it is near
 
@@ -49,6 +49,7 @@ class IterativeSolution:
         self._constraints = constraints
         self._tolerance = tolerance
         self._wanted = wanted
+        self._largest = 0.0
         self._columns = csr_array(constraints.columns.multiply(self._scale))
         self._gram = cho_factor((self._columns @ self._columns.T).toarray()) if constraints.count else None
 
@@ -62,19 +63,21 @@ class IterativeSolution:
             return vector
         return np.asarray(vector - self._columns.T @ cho_solve(self._gram, self._columns @ vector))
 
-    def _solve(self, right: Doubles) -> Doubles:
+    def _solve(self, right: Doubles, largest: float = 0.0) -> Doubles:
+        """Solve to so many digits of a right side, or of a larger one."""
         right = self._project(right)
         size = len(right)
         operator = LinearOperator(
             (size, size), matvec=lambda vector: self._project(self._multiply(self._project(np.ravel(vector))))
         )
-        found = np.zeros(size)
-        rest, steps = right, 0
-        for _ in range(_PASSES):  # what rounding has left of the first one is small, and comes out exactly
-            part, steps = minres(operator, rest, rtol=self._tolerance, maxiter=int(_MOST_STEPS * size))
+        found, rest, steps = np.zeros(size), right, 0
+        norm = float(np.linalg.norm(right))
+        tolerance = min(self._tolerance * max(1.0, largest / max(norm, 1e-300)), _COARSE)
+        for aim in (tolerance, _COARSE):  # what rounding has left of the first pass is small, and some digits of it do
+            part, steps = minres(operator, rest, rtol=aim, maxiter=int(_MOST_STEPS * size))
             found += part
             rest = right - operator @ found
-        missing = float(np.linalg.norm(rest)) / max(float(np.linalg.norm(right)), 1e-300)
+        missing = float(np.linalg.norm(rest)) / max(norm, 1e-300)
         if steps > 0 and missing > _USABLE:
             raise DataError(
                 f"MINRES did not come to a tolerance of {self._tolerance:g} in {steps} steps: it is at {missing:.1e}",
@@ -91,7 +94,10 @@ class IterativeSolution:
         onto = np.zeros(len(gradient))
         if self._gram is not None:
             onto = np.asarray(self._columns.T @ cho_solve(self._gram, missing))
-        return (onto + self._solve(gradient * self._scale - self._multiply(onto))) * self._scale
+        right = gradient * self._scale - self._multiply(onto)
+        # A gradient that an earlier step has nearly taken away needs no more digits than it adds to that.
+        self._largest = max(self._largest, float(np.linalg.norm(right)))
+        return (onto + self._solve(right, self._largest)) * self._scale
 
     def variances(self) -> Doubles:
         """(V,) variances of the parameters of which they are wanted, NaN for others."""
