@@ -47,6 +47,7 @@ def align(
     source: words.Source = None,
     raw: words.Raw = None,
     constants: words.Constants = None,
+    recipe: words.Recipe = None,
     once: words.OnlyOnce = False,
     simulate: words.Simulate = False,
     events: words.Events = None,
@@ -186,10 +187,12 @@ def _lay_out(plan: Plan, single: Once | None) -> None:
 
 def _beginning(plan: Plan, single: Once | None) -> str:
     variables, many = plan.source.workflow.variables, len(plan.request.files or ())
-    what = f"iteration {single.number}" if single else f"at most {plan.prepared.max_iterations} iterations"
+    most = plan.prepared.max_iterations
+    what = f"iteration {single.number}" if single else f"at most {most} iteration{'s' if most != 1 else ''}"
     name, files = plan.prepared.name, f"{many} file{'s' if many != 1 else ''}"
+    how = f"{variables['stations']} stations, recipe {plan.recipe_copy.stem}"
     return (
-        f"campaign {name}: {files}, {variables['stations']} stations, {what}, in {plan.prepared.folder}\n"
+        f"campaign {name}: {files}, {how}, {what}, in {plan.prepared.folder}\n"
         f"look at it from another terminal: fiducial campaign show {name}"
     )
 
@@ -264,6 +267,7 @@ def _next(plan: Plan, single: Once) -> list[str]:
     folder, variables = single.folder, plan.source.workflow.variables
     line: list[object] = ["fiducial", "alignment", "solve", "--ntuples", folder / "2kfalignment"]
     line += ["--constants", folder / "1reco" / CONSTANTS, "--stations", variables["stations"]]
+    line += ["--recipe", plan.recipe_copy]
     line += ["--output-dir", folder / "3millepede", "--new-constants", folder / CONSTANTS]
     line += variables["solve_options"]
     return [shlex.join(map(str, line))]

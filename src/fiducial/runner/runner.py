@@ -997,7 +997,7 @@ class Job:
         named = [item for item in wanted if not item.get("files")]
         taken = {item["name"] for item in named if item.get("name") is not None}
         for item in wanted:
-            found = [name for name in self._matching(item.get("files") or ()) if name not in taken]
+            found = [name for name in self._matching(item.get("files") or []) if name not in taken]
             if item.get("files") and not found and not item.get("optional"):
                 raise failed("output", "no file %s was written" % " or ".join(item["files"]))
             taken.update(found)
