@@ -248,13 +248,15 @@ def _merged(results: dict[str, FitResult]) -> Fitted:
     """Values, errors and presigmas from the step that fitted each parameter last."""
     *_, last = results.values()
     errors, presigmas = last.errors.copy(), last.presigmas.copy()
+    # pede counts nothing for a parameter that it holds
+    counts = np.max([result.counts for result in results.values()], axis=0)
     steps: dict[int, str] = {}
     for name, result in results.items():
         errors[result.variable] = result.errors[result.variable]
         presigmas[result.variable] = result.presigmas[result.variable]
         steps |= dict.fromkeys(result.labels[result.variable].tolist(), name)
     starts = last.starts if len(results) == 1 else np.zeros_like(last.starts)
-    return Fitted(replace(last, errors=errors, presigmas=presigmas, starts=starts), steps, results)
+    return Fitted(replace(last, errors=errors, presigmas=presigmas, starts=starts, counts=counts), steps, results)
 
 
 def _write(summary: dict[str, Any], constants: Path, after: Constants, outputs: Outputs) -> None:

@@ -102,8 +102,10 @@ def test_the_newer_generation(write: Write) -> None:
         "ntuple_folder": "{{ iter }}/2kfalignment",
         "fit_folder": "{{ iter }}/3millepede",
     }
-    (note,) = request.notes
-    assert note.endswith("not needed any more: workflow, dag, data.config, tpl.recosub, env.pede, env.root")
+    assert request.recipe == "faser-4st-layers"
+    told, note = request.notes
+    assert told.endswith("workflow.set0: steps that hold local, 3ST: recipe faser-4st-layers")
+    assert note.endswith("not needed any more: dag, data.config, tpl.recosub, env.pede, env.root")
 
 
 @pytest.mark.parametrize("run", [8294, "8294", "008294"])
@@ -124,6 +126,8 @@ def test_unknown_keys_are_told(write: Write) -> None:
 @pytest.mark.parametrize(
     ("config", "place", "value", "words"),
     [
+        (NEWER, "workflow", 5, "workflow: must be a table"),
+        (NEWER, "workflow.set0.pede", [21, 41], "workflow: set0: must be a table with 'pede'"),
         (NEWER, "raw.files", "101-101", "raw.files: the range '101-101' is empty"),
         (NEWER, "raw.files", "101,103", "raw.files: '101,103' is not a range"),
         (NEWER, "raw.files", ["101"], "raw.files: must be one value"),

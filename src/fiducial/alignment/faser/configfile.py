@@ -242,7 +242,6 @@ def _newer(top: _Table) -> Request:
         iterations=raw.get("iters", parse_iterations),
         stations=stations,
         recipe=recipe,
-        notes=told,
         name=raw.get("format", _name),
         folder=_as_text(data.path("dir")),
         first_iteration=0,
@@ -252,7 +251,7 @@ def _newer(top: _Table) -> Request:
         reco_words=("--output_level", level) if level else (),
         variables=_folders(data.table("iter")),
     )
-    return request.over(Request(config=top.file, notes=_notes(top, _NEEDLESS_NEW)))
+    return request.over(Request(config=top.file, notes=(*told, *_notes(top, _NEEDLESS_NEW))))
 
 
 def _recipe(top: _Table, stations: int) -> tuple[str | None, tuple[str, ...]]:

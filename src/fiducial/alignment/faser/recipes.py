@@ -21,6 +21,9 @@ EVERYTHING = "one-fit"
 #: Of the station in front alone, when constants for the others are there.
 FRONT = "faser-4st"
 
+_NONE = "left out, there is no such recipe for"
+_ASK = "--recipe names one, or a file of your own that says it"
+
 _OTHER_WORDS = {"local": "side", "global": "layer"}
 _REFERENCE = {"21", "41"}
 _OTHERS = {"20", "22", "30", "31", "32", "40", "42"}
@@ -67,18 +70,13 @@ def recipe_of_sets(sets: Mapping[str, Any], stations: int) -> tuple[str | None, 
     first, *others = sorted(sets)
     steps = _steps(sets[first], first)
     recipe = _KNOWN.get((stations, tuple(_held(step, stations) for step in steps)))
-    said = " | ".join(", ".join(map(str, step)) for step in steps)
-    told = f"workflow.{first}: the steps that hold '{said}' "
-    told += (
-        f"are recipe {recipe}"
-        if recipe
-        else f"are no recipe for {stations} stations that there is, and are left out; --recipe names one, or a file "
-        "that says them (docs/how-to/recipes.md)"
-    )
+    said = " | ".join(", ".join(map(str, step)) or "nothing" for step in steps)
+    told = f"workflow.{first}: steps that hold {said}: "
+    told += f"recipe {recipe}" if recipe else f"{_NONE} {stations} stations; {_ASK}"
     if others:
         told += (
-            f"; {', '.join(others)} left out: each is a campaign of its own, with --recipe, --folder and --constants "
-            "from the one before"
+            f"; {', '.join(others)} left out: each is a campaign of its own, with --recipe, with --folder, and with "
+            "--constants from the one before"
         )
     return recipe, told
 
