@@ -236,6 +236,7 @@ class Summary(_Part):
     pulls: Pulls | None
     parameters: list[Parameter]
     # Older summaries have none of these.
+    recipe: str = ""
     steps: list[Work] = []
     correlations: list[Correlations] = []
     weak_modes: list[Mode] = []

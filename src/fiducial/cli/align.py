@@ -89,6 +89,8 @@ def align(
     if dry_run:
         from fiducial.cli.run import tell_plan
 
+        if not json_:
+            typer.echo(_how(plan, single))
         tell_plan(plan.prepared, json_)
         return
     show = not (quiet or json_)
@@ -102,8 +104,10 @@ def align(
 def _check(plan: Plan, single: Once | None) -> None:
     from fiducial.alignment.faser import premises
 
+    for note in plan.notes:
+        words.note(note)
     found = premises.check(plan) if single is None else premises.check_once(plan, single)
-    for note in (*plan.notes, *found):
+    for note in found:
         words.note(note)
 
 
@@ -186,15 +190,18 @@ def _lay_out(plan: Plan, single: Once | None) -> None:
 
 
 def _beginning(plan: Plan, single: Once | None) -> str:
-    variables, many = plan.source.workflow.variables, len(plan.request.files or ())
-    most = plan.prepared.max_iterations
-    what = f"iteration {single.number}" if single else f"at most {most} iteration{'s' if most != 1 else ''}"
-    name, files = plan.prepared.name, f"{many} file{'s' if many != 1 else ''}"
-    how = f"{variables['stations']} stations, recipe {plan.recipe_copy.stem}"
+    name, many = plan.prepared.name, len(plan.request.files or ())
+    files = f"{many} file{'s' if many != 1 else ''}"
     return (
-        f"campaign {name}: {files}, {how}, {what}, in {plan.prepared.folder}\n"
+        f"campaign {name}: {files}, {_how(plan, single)}, in {plan.prepared.folder}\n"
         f"look at it from another terminal: fiducial campaign show {name}"
     )
+
+
+def _how(plan: Plan, single: Once | None) -> str:
+    most = plan.prepared.max_iterations
+    what = f"iteration {single.number}" if single else f"at most {most} iteration{'s' if most != 1 else ''}"
+    return f"{plan.source.workflow.variables['stations']} stations, recipe {plan.recipe_copy.stem}, {what}"
 
 
 # ------------------------------------------------------------------------------------------------- what is told

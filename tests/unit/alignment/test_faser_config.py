@@ -159,6 +159,13 @@ def test_a_mistake_is_told_with_its_place(
     assert f"{file}: {words}" in caught.value.message
 
 
+def test_yaml_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("raw:\n  year: 2023\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read_config(tmp_path / "config.yaml")
+    assert "YAML is not read" in caught.value.hint
+
+
 def test_what_is_no_configuration(write: Write, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         read_config(tmp_path / "nothing.json")

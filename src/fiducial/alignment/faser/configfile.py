@@ -130,7 +130,9 @@ def _load(file: Path) -> dict[str, Any]:
             f"there is no file '{file}'", hint="--config names another; without one, options say all"
         ) from None
     except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{file}:{error.lineno}: not JSON: {error.msg}") from None
+        yaml = file.suffix in (".yaml", ".yml")
+        hint = "YAML is not read: say the same in config.json, or by options" if yaml else ""
+        raise ConfigurationError(f"{file}:{error.lineno}: not JSON: {error.msg}", hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {file}: {error}") from None
     if not isinstance(data, dict):
