@@ -27,11 +27,14 @@ from fiducial.alignment.geometry import Placement, place
 from fiducial.alignment.meter import metered
 from fiducial.alignment.ntuple import TrackTable, read_ntuple
 from fiducial.alignment.numbering import reader
+from fiducial.alignment.outputs.files import put
+from fiducial.alignment.outputs.res import result_text
 from fiducial.alignment.projection import true_residuals
 from fiducial.alignment.recipe import Step
 from fiducial.alignment.simulation import read_truth
 from fiducial.alignment.steeringfiles import BINARY, FILES, write_steering
 from fiducial.alignment.summary import Fitted, Gathered, Setup, fit_summary, metrics, summarize
+from fiducial.alignment.verdict import FitError
 from fiducial.core.errors import DataError, NotFoundError, UsageError
 from fiducial.storage.replace import replace_text
 
@@ -109,7 +112,7 @@ def solve(
         with metered(steps, "convert"):
             gathered = _convert(ntuples, before, outputs.folder, setup, study)
         fitted = _fit(outputs.folder, setup, steps)
-        expected = _fit(study.folder, setup, []) if study else None
+        expected = _fit(study.folder, replace(setup, pede=None), []) if study else None
     after = accumulate(before, corrections(detector, fitted.values, reader(plan.known)))
     summary = summarize(setup, ntuples, gathered, steps, fitted, expected)
     _write(summary, constants, after, outputs)
@@ -199,18 +202,23 @@ def _fit(folder: Path, setup: Setup, meters: list[dict[str, Any]]) -> Fitted:
                       "constraints": len(result.variable) - result.fitted, **fit_summary(result)}  # fmt: skip
         values = dict(zip(result.labels.tolist(), result.values.tolist(), strict=True))
     fitted = _merged(results)
-    if len(results) > 1:
+    if len(results) > 1 and setup.pede is None:
         fitted.result.write(folder)
+    elif len(results) > 1:  # the other files are pede's own
+        put(folder / "millepede.res", result_text(fitted.result))
+        put(folder / "millepede.json", json.dumps(fitted.result.to_json(), indent=1) + "\n")
     return fitted
 
 
 def _fit_step(folder: Path, setup: Setup, step: Step, held: Mapping[int, float]) -> FitResult:
-    from fiducial.alignment.fit import fit_into
-
     records = BINARY if step is setup.recipe.steps[-1] else f"../{BINARY}"
     folder.mkdir(exist_ok=True)
     steering = write_steering(folder, setup.plan, step, held, records)
-    result = fit_into(steering, folder, threads=setup.threads)
+    try:
+        result = _fit_result(steering, folder, setup)
+    except FitError as error:
+        why = f"the fit was aborted (verdict {error.verdict}): {error.message}"
+        raise FitError(f"step {step.name}: {why}", error.verdict, hint=error.hint) from None
     if result.verdict not in _ACCEPTED:
         raise DataError(
             f"step {step.name}: the fit ended with verdict {result.verdict}: {result.message}",
@@ -225,17 +233,30 @@ def _fit_step(folder: Path, setup: Setup, step: Step, held: Mapping[int, float])
     return result
 
 
+def _fit_result(steering: Path, folder: Path, setup: Setup) -> FitResult:
+    if setup.pede is None:
+        from fiducial.alignment.fit import fit_into
+
+        return fit_into(steering, folder, threads=setup.threads)
+    from fiducial.alignment.external import fit_with
+
+    result = fit_with(setup.pede, steering, folder)
+    return replace(result, counts=np.where(result.counts < 0, result.accepted, result.counts))
+
+
 def _merged(results: dict[str, FitResult]) -> Fitted:
     """Values, errors and presigmas from the step that fitted each parameter last."""
     *_, last = results.values()
     errors, presigmas = last.errors.copy(), last.presigmas.copy()
+    # pede counts nothing for a parameter that it holds
+    counts = np.max([result.counts for result in results.values()], axis=0)
     steps: dict[int, str] = {}
     for name, result in results.items():
         errors[result.variable] = result.errors[result.variable]
         presigmas[result.variable] = result.presigmas[result.variable]
         steps |= dict.fromkeys(result.labels[result.variable].tolist(), name)
     starts = last.starts if len(results) == 1 else np.zeros_like(last.starts)
-    return Fitted(replace(last, errors=errors, presigmas=presigmas, starts=starts), steps, results)
+    return Fitted(replace(last, errors=errors, presigmas=presigmas, starts=starts, counts=counts), steps, results)
 
 
 def _write(summary: dict[str, Any], constants: Path, after: Constants, outputs: Outputs) -> None:

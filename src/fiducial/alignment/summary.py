@@ -74,12 +74,14 @@ class Setup:
         detector: the tracker.
         recipe: what is fitted, and with which tracks.
         threads: of the fit.
+        pede: name or path of an external pede that fits; by default nothing but our own fit.
     """
 
     stations: int | None = None
     detector: Detector = FASER
     recipe: Recipe = field(default_factory=lambda: find_recipe(DEFAULT_RECIPE))
     threads: int = 1
+    pede: str | None = None
 
     @cached_property
     def plan(self) -> Plan:

@@ -47,6 +47,7 @@ def align(
     source: words.Source = None,
     raw: words.Raw = None,
     constants: words.Constants = None,
+    recipe: words.Recipe = None,
     once: words.OnlyOnce = False,
     simulate: words.Simulate = False,
     events: words.Events = None,
@@ -88,6 +89,8 @@ def align(
     if dry_run:
         from fiducial.cli.run import tell_plan
 
+        if not json_:
+            typer.echo(_how(plan, single))
         tell_plan(plan.prepared, json_)
         return
     show = not (quiet or json_)
@@ -101,8 +104,10 @@ def align(
 def _check(plan: Plan, single: Once | None) -> None:
     from fiducial.alignment.faser import premises
 
+    for note in plan.notes:
+        words.note(note)
     found = premises.check(plan) if single is None else premises.check_once(plan, single)
-    for note in (*plan.notes, *found):
+    for note in found:
         words.note(note)
 
 
@@ -185,13 +190,18 @@ def _lay_out(plan: Plan, single: Once | None) -> None:
 
 
 def _beginning(plan: Plan, single: Once | None) -> str:
-    variables, many = plan.source.workflow.variables, len(plan.request.files or ())
-    what = f"iteration {single.number}" if single else f"at most {plan.prepared.max_iterations} iterations"
-    name, files = plan.prepared.name, f"{many} file{'s' if many != 1 else ''}"
+    name, many = plan.prepared.name, len(plan.request.files or ())
+    files = f"{many} file{'s' if many != 1 else ''}"
     return (
-        f"campaign {name}: {files}, {variables['stations']} stations, {what}, in {plan.prepared.folder}\n"
+        f"campaign {name}: {files}, {_how(plan, single)}, in {plan.prepared.folder}\n"
         f"look at it from another terminal: fiducial campaign show {name}"
     )
+
+
+def _how(plan: Plan, single: Once | None) -> str:
+    most = plan.prepared.max_iterations
+    what = f"iteration {single.number}" if single else f"at most {most} iteration{'s' if most != 1 else ''}"
+    return f"{plan.source.workflow.variables['stations']} stations, recipe {plan.recipe_copy.stem}, {what}"
 
 
 # ------------------------------------------------------------------------------------------------- what is told
@@ -264,6 +274,7 @@ def _next(plan: Plan, single: Once) -> list[str]:
     folder, variables = single.folder, plan.source.workflow.variables
     line: list[object] = ["fiducial", "alignment", "solve", "--ntuples", folder / "2kfalignment"]
     line += ["--constants", folder / "1reco" / CONSTANTS, "--stations", variables["stations"]]
+    line += ["--recipe", plan.recipe_copy]
     line += ["--output-dir", folder / "3millepede", "--new-constants", folder / CONSTANTS]
     line += variables["solve_options"]
     return [shlex.join(map(str, line))]

@@ -133,6 +133,9 @@ def solve(
     ] = None,
     keep_records: Annotated[bool, typer.Option(help="Keep the fit's binary input.")] = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the fit.")] = 1,
+    pede: Annotated[
+        str | None, typer.Option("--pede", help="Let this pede fit; overrides the setting alignment.pede.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Fit the parameters of one iteration and add them to the constants."""
@@ -142,11 +145,13 @@ def solve(
     from fiducial.alignment.solve import solve as run
     from fiducial.alignment.summary import Setup
     from fiducial.alignment.summary import metrics as numbers
+    from fiducial.cli.fit import kernels_told, pede_setting
 
     outputs = Outputs(output_dir, new_constants, summary or output_dir / "summary.json", metrics, keep_records)
     known = find_geometry(geometry)
-    setup = Setup(stations, known.detector, find_recipe(recipe or known.recipe), threads)
-    result = run(find_ntuples(ntuples), constants, outputs, setup, truth)
+    setup = Setup(stations, known.detector, find_recipe(recipe or known.recipe), threads, pede or pede_setting())
+    with kernels_told():
+        result = run(find_ntuples(ntuples), constants, outputs, setup, truth)
     show({"constants": str(new_constants), "summary": str(outputs.summary), **numbers(result)}, json_)
 
 

@@ -36,6 +36,10 @@ CalypsoPath = Annotated[
 Source = Annotated[Path | None, typer.Option(help="Folder of faser_reco_alignment.py; default: this folder.")]
 Raw = Annotated[Path | None, typer.Option(help="Folder of all raw files, if it is not that on EOS.")]
 Constants = Annotated[Path | None, typer.Option(help="Constants to begin with (inputforalign.txt).")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help="How an iteration is fitted: a name (fiducial alignment recipe list), or a file of your own."),
+]
 OnlyOnce = Annotated[bool, typer.Option("--once", help="Reconstruct for iteration -i and stop; the fit is yours.")]
 Simulate = Annotated[bool, typer.Option("--simulate", help="Make raw files first, and need no Calypso.")]
 Events = Annotated[int | None, typer.Option(min=100, help="Muons in each simulated file.")]
@@ -113,6 +117,7 @@ def request_of(said: dict[str, Any]) -> Request:
         name=None if said["folder"] is None else said["folder"].absolute().name,
         folder=None if said["folder"] is None else str(path("folder")),
         initial_constants=path("constants"),
+        recipe=parsed("recipe", ask.parse_recipe),
         source=path("source"),
         environment_script=path("env_script"),
         calypso=path("calypso_path"),

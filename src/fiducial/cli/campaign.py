@@ -139,12 +139,14 @@ def _print_metrics(view: dict[str, Any]) -> None:
     names = {f"{step}.{name}": (step, name) for by in metrics.values() for step, named in by.items() for name in named}
     if not names:
         return
+    by_iteration = sorted(metrics.items())
     rows = [
-        (iteration or None, *(_mean(by.get(step, {}).get(name)) for step, name in names.values()))
-        for iteration, by in sorted(metrics.items())
+        (shown, *(_mean(by.get(step, {}).get(name)) for _, by in by_iteration)) for shown, (step, name) in names.items()
     ]
     typer.echo()
-    print_table(("iteration", *names), rows)
+    # Names are long and may be many, iterations are few and short.
+    headings = [f"iteration {number}" if number else "once" for number, _ in by_iteration]
+    print_table(("metric", *headings), rows, right=headings)
 
 
 def _mean(values: Sequence[float] | None) -> str:

@@ -18,6 +18,7 @@ def demo(
     files: Annotated[int, typer.Option(min=1, help="Raw files.")] = 10,
     events: Annotated[int, typer.Option(min=100, help="Muons in each file.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the misalignment and the muons.")] = 1,
+    recipe: Annotated[str | None, typer.Option(help="How an iteration is fitted, a name or a file; one-fit.")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", min=1, help="Jobs at a time; default: cores.")
     ] = None,
@@ -39,6 +40,8 @@ def demo(
     workflow_file = _write_workflow(directory)
     source = load(workflow_file)
     variables = {"stations": stations, "files": f"450-{450 + files}", "events": events, "seed": seed}
+    if recipe is not None:
+        variables["recipe"] = _known(recipe)
     prepared = prepare(resolved(source), variables, workflow_folder=source.folder, base=directory)
     try:
         outcome = execute(prepared, workers=workers, show=not json_, ledger_of=directory)
@@ -53,6 +56,16 @@ def demo(
     else:
         _tell(found, outcome, workflow_file)
     raise typer.Exit(exit_code(outcome) or (0 if found["converged"] else 1))
+
+
+def _known(recipe: str) -> str:
+    """A recipe that can be taken: found out before anything is begun."""
+    from fiducial.alignment.faser.request import parse_recipe
+    from fiducial.alignment.recipe import find_recipe
+
+    name = parse_recipe(recipe)
+    find_recipe(name)
+    return name
 
 
 def _write_workflow(directory: Path) -> Path:

@@ -16,7 +16,7 @@ from fiducial.core.errors import UsageError
 if TYPE_CHECKING:
     from fiducial.alignment.result import FitResult
 
-__all__ = ["app", "command", "kernels_told", "prepare_threads"]
+__all__ = ["app", "command", "kernels_told", "pede_setting", "prepare_threads"]
 
 app = subject_app()
 
@@ -58,7 +58,7 @@ def command(
     """
     prepare_threads()
     _check_parquet(wanted=parquet)
-    if program := pede or _setting():
+    if program := pede or pede_setting():
         result = _fit_with(program, steering, output, check=check, timeout=timeout)
         if parquet:
             _write_parquet(result, output)
@@ -87,7 +87,8 @@ def _check_parquet(*, wanted: bool) -> None:
         require_pyarrow()
 
 
-def _setting() -> str | None:
+def pede_setting() -> str | None:
+    """The pede that the settings name in place of our own fit."""
     from fiducial.settings import load
 
     said = load().get("alignment.pede")

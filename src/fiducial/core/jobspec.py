@@ -5,6 +5,7 @@ The runner's side of the contract is described in ``runner/runner.py``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +182,7 @@ class StepRenderer:
                 named[name] = link or full
                 continue
             files, many = self._published(wanted, facts, published, where)
-            links = [link if not many or link is None else f"{link}/{Path(file.path).name}" for file in files]
+            links = _links(files, link) if many else [link]
             entries += [
                 {"path": file.path, "name": place, "size": file.size, "adler32": _worth_reading(file)}
                 for file, place in zip(files, links, strict=True)
@@ -205,7 +206,8 @@ class StepRenderer:
         files = published.artifacts(source, iteration, parent.output_key(wanted.output), key)
         if not files:
             raise WorkflowError(f"{where}: step '{source}' has published no '{parent.output_key(wanted.output)}'")
-        return files, key is None or iteration == EVERY
+        many = key is None or iteration == EVERY or bool(parent.outputs[parent.output_key(wanted.output)].files)
+        return files, many
 
     def _iteration_of(self, wanted: Input, parent: Step, facts: JobFacts) -> int:
         if not parent.iterate:
@@ -223,7 +225,7 @@ class StepRenderer:
         for name, wanted in self.step.outputs.items():
             where = f"{self.where}.outputs.{name}"
             path = self._path(wanted.path, context, where)
-            local = None if wanted.direct else _scratch_name(path, used)
+            local = "." if wanted.files else None if wanted.direct else _scratch_name(path, used)
             entries.append(self._output(name, wanted, path, local, context, where))
             named[name] = local or path
         return entries, named
@@ -233,6 +235,7 @@ class StepRenderer:
         key: str, wanted: Output, path: str, local: str | None, context: Mapping[str, Any], where: str
     ) -> dict[str, Any]:
         check = [render(word, context, f"{where}.check") for word in wanted.check] if wanted.check else None
+        files = [render(pattern, context, f"{where}.files") for pattern in wanted.files]
         return {
             "key": key,
             "path": path,
@@ -240,6 +243,7 @@ class StepRenderer:
             "min_size": wanted.min_size,
             "check": check,
             "optional": wanted.optional,
+            **({"files": files} if files else {}),
         }
 
     def _payload(self, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,6 +270,15 @@ class StepRenderer:
 def _worth_reading(file: Artifact) -> str | None:
     """The checksum to hold an input against; a large file is told from another by its size alone."""
     return file.adler32 if file.size <= _MOST_READ else None
+
+
+def _links(files: Sequence[Artifact], folder: str | None) -> list[str | None]:
+    """Names in a folder of links: those of the files, with their own folders where they would be the same."""
+    names = [Path(file.path).name for file in files]
+    if len(set(names)) < len(names):
+        base = os.path.commonpath([Path(file.path).parent for file in files])
+        names = [os.path.relpath(file.path, base) for file in files]
+    return [None if folder is None else f"{folder}/{name}" for name in names]
 
 
 def _scratch_name(path: str, used: set[str]) -> str:

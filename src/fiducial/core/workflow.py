@@ -123,15 +123,28 @@ class Input(Model):
 
 
 class Output(Model):
-    """A file that a job must make, and how it is checked before it counts."""
+    """A file that a job must make, or files whose names only it knows, and how they are checked before they count."""
 
     path: str = Field(description="where it is published; {{ variables }} allowed, relative to the campaign's folder")
+    files: Annotated[list[str], BeforeValidator(_list_of)] = Field(
+        default_factory=list,
+        description='patterns of files in the scratch folder, "plots/*.png"; path is then the folder for all of them',
+    )
     min_size: Size | Literal[0] = Field(1, description="fewest bytes that it may have")
     check: list[str] | None = Field(
         None, description="command that must exit 0; the word {} stands for the file, which is otherwise appended"
     )
     optional: bool = Field(False, description="the job may do without")
     direct: bool = Field(False, description="the payload writes to path by itself, not into the scratch folder")
+
+    @model_validator(mode="after")
+    def _files_in_scratch(self) -> Self:
+        if self.files and self.direct:
+            raise ValueError("files are looked for in the scratch folder: they do not go with direct = true")
+        for pattern in self.files:
+            if pattern.startswith("/") or ".." in pattern.split("/") or not pattern:
+                raise ValueError(f"files: the pattern '{pattern}' does not stay inside the scratch folder")
+        return self
 
 
 def _by_name(value: Any) -> Any:

@@ -263,11 +263,15 @@ def artifacts_of(connection: Connection, job: int) -> Sequence[RowMapping]:
 
 
 def pending_artifacts(connection: Connection, first: int, last: int, name: str) -> Sequence[Any]:
-    """Files published as ``name`` by the jobs ``first`` to ``last``: (path, size, adler32) in the order of the jobs."""
+    """Files published as ``name`` by the jobs ``first`` to ``last``: (path, size, adler32) in the order of the jobs.
+
+    Where an output is several files, each has its own name behind that of the output and a slash.
+    """
+    one_of_several = and_(artifacts.c.name > f"{name}/", artifacts.c.name < f"{name}0")  # 0 comes next after the slash
     return connection.execute(
         select(artifacts.c.path, artifacts.c.size, artifacts.c.adler32)
-        .where(artifacts.c.job.between(first, last), artifacts.c.name == name)
-        .order_by(artifacts.c.job)
+        .where(artifacts.c.job.between(first, last), or_(artifacts.c.name == name, one_of_several))
+        .order_by(artifacts.c.job, artifacts.c.name)
     ).fetchall()
 
 

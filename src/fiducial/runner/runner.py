@@ -20,7 +20,8 @@ The job specification, a JSON object::
      "inputs":  [{"path": "/abs", "name": link's name in scratch or null, "size": n or null, "adler32": hex or null}],
      "outputs": [{"key": "what the step calls it", "path": "/abs/final",
                   "name": name in scratch, or null if the payload writes the path itself,
-                  "min_size": 1, "check": ["argv", "{}"] or null, "optional": false}],
+                  "min_size": 1, "check": ["argv", "{}"] or null, "optional": false,
+                  "files": ["plots/*.png"] if it is several files: "path" is then a folder, "name" is "."}],
      "metrics": "metrics.json" or null, "required_metrics": ["chi2"],
      "limits": {"memory": bytes, "cpu_time": s, "wall_time": s, "disk": bytes}, "grace": 10.0}
 
@@ -35,6 +36,8 @@ The result, ``result.json``, is written last and atomically::
      "exit_code": 0 or null, "signal": null, "message": "one sentence", "host", "started", "finished",
      "usage": {"wall_s", "cpu_s", "max_rss", "read_bytes", "write_bytes"},
      "outputs": [{"key", "path", "size", "adler32"}], "metrics": {"chi2": 1.02}}
+
+Of an output that is several files each is told by itself, with the key "what the step calls it/its place in scratch".
 
 Never twice: a runner prepares a directory of its own beside the attempt's, with ``log.txt`` locked in it, and renames
 it to the attempt's name. That succeeds for one process only, also on network file systems, and ``revoke`` can take the
@@ -834,6 +837,8 @@ class Job:
 
     def _clear_output(self, item: "dict[str, Any]") -> None:
         """An earlier attempt's output must not pass for this one's; the folder to write it in is there."""
+        if item.get("files"):  # what a pattern matches there may be somebody else's
+            return
         try:
             os.unlink(item["path"])
         except FileNotFoundError:
@@ -973,7 +978,7 @@ class Job:
     def _deliver(self) -> None:
         """Verify all outputs before the first of them is published."""
         ready = []
-        for item in self._spec.get("outputs") or ():
+        for item in self._wanted_files():
             source = _inside(self._scratch, item["name"]) if item.get("name") is not None else item["path"]
             entry = self._verify_output(item, source)
             if entry:
@@ -983,6 +988,38 @@ class Job:
                 temporary = _temporary(entry["path"], self._spec["job"], self._spec["attempt"])
                 publish(source, entry["path"], temporary, self._desk)
             self.outputs.append(entry)
+
+    def _wanted_files(self) -> "list[dict[str, Any]]":
+        """The outputs, file by file: those that have patterns for names become what matches them."""
+        wanted = self._spec.get("outputs") or []  # type: list[dict[str, Any]]
+        if not any(item.get("files") for item in wanted):
+            return wanted
+        named = [item for item in wanted if not item.get("files")]
+        taken = {item["name"] for item in named if item.get("name") is not None}
+        for item in wanted:
+            found = [name for name in self._matching(item.get("files") or []) if name not in taken]
+            if item.get("files") and not found and not item.get("optional"):
+                raise failed("output", "no file %s was written" % " or ".join(item["files"]))
+            taken.update(found)
+            named += [
+                dict(item, key="%s/%s" % (item["key"], name), path="%s/%s" % (item["path"], name), name=name)
+                for name in found
+            ]
+        return named
+
+    def _matching(self, patterns: "list[str]") -> "list[str]":
+        """Files of the payload, by their places in scratch: no links, for those are inputs."""
+        import glob
+
+        base = os.path.realpath(self._scratch)
+        found = set()
+        for pattern in patterns:
+            if pattern[:1] == "/" or ".." in pattern.split("/"):
+                raise failed("spec", "the pattern %r does not stay inside scratch" % pattern)
+            for path in glob.iglob(os.path.join(glob.escape(base), pattern), recursive=True):
+                if os.path.isfile(path) and os.path.realpath(path) == os.path.normpath(path):
+                    found.add(os.path.relpath(path, base))
+        return sorted(found)
 
     def _verify_output(self, item: "dict[str, Any]", source: str) -> "dict[str, Any] | None":
         shown = item.get("name") or item["path"]

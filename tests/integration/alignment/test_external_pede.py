@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fiducial.alignment.constants import fingerprint, read_constants
 from fiducial.alignment.external import fit_with
 from fiducial.alignment.fit import fit_into
+from fiducial.alignment.geometry import FASER
+from fiducial.alignment.ntuple import write_ntuple
 from fiducial.alignment.outputs.files import read_end
+from fiducial.alignment.reconstruction import reconstruct
+from fiducial.alignment.simulation import Misalignment, misalign, simulate
 from fiducial.alignment.testdata import generate
 from fiducial.alignment.verdict import FitError
 from fiducial.cli.main import main
@@ -183,3 +189,68 @@ def test_our_own_fit_reads_its_copy_of_the_steering(tmp_path: Path) -> None:
     first = fit_into(made.steering, tmp_path / "one")
     second = fit_into(tmp_path / "out" / "pede-steering.txt", tmp_path / "two")
     assert first.values.tolist() == second.values.tolist()
+
+
+OURS = """#!/bin/sh
+echo "stand-in for pede: our own fit, with pede's files and pede's exit status"
+exec {pede} --exit-zero "$1"
+"""
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the ntuple of one simulated file, and no constants."""
+    folder = tmp_path_factory.mktemp("tracks")
+    (folder / "none.txt").touch()
+    detector, truth = FASER, misalign(FASER, Misalignment(), seed=1)
+    table, _ = reconstruct(detector, simulate(detector, truth, run=1, file=0, events=500, seed=1), {}, 3)
+    write_ntuple(folder / "in" / "0.root", table, fingerprint({}))
+    return folder
+
+
+def solve(tracks: Path, name: str, *more: str) -> object:
+    """The exit code of a solve step with two fits."""
+    words = ["alignment", "solve", "--ntuples", str(tracks / "in"), "--constants", str(tracks / "none.txt")]
+    words += ["--output-dir", name, "--new-constants", f"{name}.txt", "--recipe", "faser-3st", *more]
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    return caught.value.code
+
+
+def test_a_solve_step_with_pede(tracks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both steps are fitted outside, and the constants are those of our own fit to the five digits that pede writes."""
+    monkeypatch.chdir(tmp_path)
+    assert solve(tracks, "own") == 0
+    monkeypatch.setenv(
+        "FIDUCIAL_ALIGNMENT_PEDE", script(tmp_path, OURS.format(pede=Path(sys.executable).with_name("fiducial-pede")))
+    )
+    assert solve(tracks, "pede") == 0
+    assert "stand-in for pede" in Path("pede/step1/pede.out").read_text()
+    assert "stand-in for pede" in Path("pede/pede.out").read_text()
+    own, pede = read_constants(Path("own.txt")), read_constants(Path("pede.txt"))
+    assert own.keys() == pede.keys()
+    for key, six in own.items():
+        # A module's y is the difference of two sides over a small angle.
+        np.testing.assert_allclose(pede[key], six, rtol=1e-3, atol=2e-5)
+    ours, theirs = (json.loads(Path(name, "summary.json").read_text()) for name in ("own", "pede"))
+    for row, same in zip(theirs["parameters"], ours["parameters"], strict=True):
+        assert row["state"] == same["state"]
+        assert row["state"] == "fixed" or row["entries"] == same["entries"] > 0
+    found = theirs["convergence"]["max_shift_over_error"]
+    assert found == pytest.approx(ours["convergence"]["max_shift_over_error"], rel=1e-3)
+
+
+def test_a_solve_step_in_which_pede_gives_up(
+    tracks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its status is zero, an older result lies there, and yet there are no constants."""
+    monkeypatch.chdir(tmp_path)
+    Path("pede/step1").mkdir(parents=True)
+    Path("pede/step1/millepede.res").write_text(" Parameter\n  21 9.0 0.05\n")
+    Path("pede.txt").write_text("stale")
+    program = script(tmp_path, BEGIN + 'echo "   26   Aborted, too many rejects" > millepede.end\n')
+    assert solve(tracks, "pede", "--pede", program) == 1
+    said = capsys.readouterr().err
+    assert "step step1: the fit was aborted (verdict 26): stand-in-pede ended with 26" in said
+    assert not Path("pede.txt").exists()
+    assert not Path("pede/step1/millepede.res").exists()

@@ -198,6 +198,15 @@ def test_a_method_without_errors_is_refused(aligned: Loop, monkeypatch: pytest.M
     assert not (aligned.folder / "after.txt").exists()
 
 
+def test_a_fit_done_twice_adds_its_corrections_once(aligned: Loop) -> None:
+    """A try after another in the same folder, as after a crash, begins with the same constants."""
+    begun = dict(aligned.constants)
+    aligned.step("one-fit", 3)
+    once, aligned.constants = aligned.constants, begun
+    aligned.step("one-fit", 3)
+    assert aligned.constants == once != begun
+
+
 def test_recipes_leave_nothing_of_an_earlier_try(aligned: Loop) -> None:
     stale: Sequence[Path] = [aligned.folder / "fit" / "step1" / "millepede.res", aligned.folder / "s.json"]
     for path in stale:

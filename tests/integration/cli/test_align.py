@@ -6,27 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import calypso
+from aligning import FIDUCIAL, NAME, SIMULATED, align, fiducial
 from processes import wait_for
-
-FIDUCIAL = str(Path(sys.executable).parent / "fiducial")
-SIMULATED = ["--simulate", "-y", "2023", "-r", "011705", "-f", "450-453", "--events", "300", "--workers", "2"]
-NAME = "Y2023_R011705_F450-453"
-
-
-def align(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    return fiducial(folder, "align", *words, code=code)
-
-
-def fiducial(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([FIDUCIAL, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

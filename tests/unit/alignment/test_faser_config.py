@@ -102,8 +102,10 @@ def test_the_newer_generation(write: Write) -> None:
         "ntuple_folder": "{{ iter }}/2kfalignment",
         "fit_folder": "{{ iter }}/3millepede",
     }
-    (note,) = request.notes
-    assert note.endswith("not needed any more: workflow, dag, data.config, tpl.recosub, env.pede, env.root")
+    assert request.recipe == "faser-4st-layers"
+    told, note = request.notes
+    assert told.endswith("workflow.set0: steps that hold local, 3ST: recipe faser-4st-layers")
+    assert note.endswith("not needed any more: dag, data.config, tpl.recosub, env.pede, env.root")
 
 
 @pytest.mark.parametrize("run", [8294, "8294", "008294"])
@@ -124,6 +126,8 @@ def test_unknown_keys_are_told(write: Write) -> None:
 @pytest.mark.parametrize(
     ("config", "place", "value", "words"),
     [
+        (NEWER, "workflow", 5, "workflow: must be a table"),
+        (NEWER, "workflow.set0.pede", [21, 41], "workflow: set0: must be a table with 'pede'"),
         (NEWER, "raw.files", "101-101", "raw.files: the range '101-101' is empty"),
         (NEWER, "raw.files", "101,103", "raw.files: '101,103' is not a range"),
         (NEWER, "raw.files", ["101"], "raw.files: must be one value"),
@@ -153,6 +157,13 @@ def test_a_mistake_is_told_with_its_place(
     with pytest.raises(ConfigurationError) as caught:
         read_config(file)
     assert f"{file}: {words}" in caught.value.message
+
+
+def test_yaml_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("raw:\n  year: 2023\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read_config(tmp_path / "config.yaml")
+    assert "YAML is not read" in caught.value.hint
 
 
 def test_what_is_no_configuration(write: Write, tmp_path: Path) -> None:

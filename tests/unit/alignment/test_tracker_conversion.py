@@ -140,6 +140,13 @@ def test_hits_of_unknown_sensors_are_refused(table: TrackTable) -> None:
         choose(FASER, with_hit(table, "fitParam_align_id", 2, 1380.0), Cuts())
 
 
+@pytest.mark.parametrize("value", [1012.5, -1.0, 1e12])
+def test_an_identifier_is_not_cut_to_a_whole_number(table: TrackTable, value: float) -> None:
+    """It is stored as a double, and one between two sensors belongs to neither."""
+    with pytest.raises(DataError, match="is no sensor"):
+        choose(FASER, with_hit(table, "fitParam_align_id", 2, value), Cuts())
+
+
 def test_counts_add_up(table: TrackTable) -> None:
     counts = choose(FASER, with_scalar(table, "fitParam_chi2", 7, 1e4), Cuts()).counts
     both = counts + counts

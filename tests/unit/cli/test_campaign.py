@@ -62,8 +62,8 @@ def test_show(align: Stage, say: Any) -> None:
     assert "iteration 2 of at most 3" in said.lines
     assert "step iteration jobs waiting ready done failed time" in said.lines
     assert "reco 2 4 2 1 1" in said.lines
-    assert "iteration fit.shift" in said.lines
-    assert "1 0.5" in said.lines
+    assert "metric iteration 1" in said.lines
+    assert "fit.shift 0.5" in said.lines
     assert "reco 7 3.5 s 7.0 s" in said.lines
     assert "align/reco/02/00451: failed: the payload ended with exit code 3" in said.lines
     assert any(line.endswith("align/.fiducial/reco/02/00451.2/log.txt") for line in said.lines)

@@ -166,6 +166,32 @@ def test_outputs() -> None:
     }  # fmt: skip
 
 
+def test_an_output_of_several_files() -> None:
+    steps = {
+        "a": {"command": ["x", "{{ output }}"], "outputs": {"all": {"path": "fit", "files": ["*/m_{{ step }}.*"]}}},
+        "s": {"command": ["{{ inputs.fit }}"], "after": "a", "inputs": {"fit": {"from": "a", "link": "in"}}},
+    }
+    (output,) = spec(steps, "a")["outputs"]
+    assert (output["path"], output["name"], output["files"]) == ("/data/c1/fit", ".", ["*/m_a.*"])
+    one = spec(steps, files=Files({("a", 0, "all", SINGLE): ["/data/c1/fit/one/m.res"]}))
+    assert one["argv"] == ["in/m.res"]  # a list, however many they are
+    same = ["/data/c1/fit/one/m.res", "/data/c1/fit/two/m.res"]
+    assert spec(steps, files=Files({("a", 0, "all", SINGLE): same}))["argv"] == ["in/one/m.res", "in/two/m.res"]
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"files": "../*"}, "'../\\*' does not stay inside"),
+        ({"files": ["/etc/*"]}, "does not stay inside"),
+        ({"files": "*", "direct": True}, "do not go with direct"),
+    ],
+)
+def test_patterns_of_files_that_cannot_be(output: dict[str, Any], message: str) -> None:
+    with pytest.raises(WorkflowError, match=message):
+        spec({"s": {"command": ["x"], "outputs": [{"path": "p", **output}]}})
+
+
 def test_variables_of_the_step_reach_everything() -> None:
     step = {
         "command": ["{{ full }}", "{{ shared }}"],

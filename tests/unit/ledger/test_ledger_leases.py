@@ -89,6 +89,17 @@ def test_what_is_forgotten_is_that_of_these_jobs_alone(stage: Stage) -> None:
         assert list(connection.execute(select(metrics.c.job)).scalars()) == [1, 3]
 
 
+def test_files_of_an_output_are_found_under_its_name(stage: Stage) -> None:
+    stage.create({"a": step()})
+    names = ("fit", "fit/two/b", "fit/one/a", "fit0", "fits/one/a", "fit.x")
+    with stage.database.write() as connection:
+        for name in names:
+            row = {"job": 1, "name": name, "path": f"/{name}", "size": 1, "adler32": "00000001"}
+            connection.execute(artifacts.insert().values(**row))
+        found = [row[0] for row in queries.pending_artifacts(connection, 1, 1, "fit")]
+    assert found == ["/fit", "/fit/one/a", "/fit/two/b"]
+
+
 def test_numbers_of_jobs_are_never_given_twice(stage: Stage) -> None:
     first = stage.create({"a": step(fanout=fan(4)), "b": step()}, name="one")
     second = stage.create({"a": step(fanout=fan(2))}, name="two")

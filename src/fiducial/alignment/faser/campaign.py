@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
+from fiducial.alignment.faser.recipes import usual_recipe
 from fiducial.alignment.faser.request import Request, plain
 from fiducial.core.errors import ConfigurationError, UsageError
 from fiducial.core.filerange import format_range
 from fiducial.core.tomltext import with_values
-from fiducial.core.variables import nearest
+from fiducial.core.variables import nearest, render
 from fiducial.core.workflow import After, Input, Workflow
 from fiducial.core.workflowfile import WorkflowFile, parse, resolved
 from fiducial.engine.supervisor import Prepared, prepare
@@ -28,7 +29,10 @@ CONSTANTS = "inputforalign.txt"
 _AGAINST_THE_FLIGHT, _ALONG_IT = "--noForward", "--noBackward"
 _UNTIL = "iteration.until"
 #: Variables without which earlier iterations would be another alignment's.
-LASTING = ("year", "run", "files", "stations", "events", "seed", "initial_constants", "first_iteration")
+LASTING = (
+    *("year", "run", "files", "stations", "events", "seed"),
+    *("initial_constants", "first_iteration", "recipe"),
+)
 #: Steps of a reconstruction alone.
 _RECONSTRUCTION = ("start", "simulate", "reco")
 
@@ -48,6 +52,17 @@ class Plan:
     source: WorkflowFile
     prepared: Prepared
     script: EnvironmentScript | None
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe, or path of its file."""
+        return str(self.source.workflow.variables["recipe"])
+
+    @property
+    def recipe_copy(self) -> Path:
+        """The recipe that runs, in the campaign's folder."""
+        place = self.source.workflow.variables["recipe_copy"]
+        return self.prepared.folder / render(place, {"recipe": self.recipe}, "variables.recipe_copy")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -143,6 +158,7 @@ def _values(request: Request, script: EnvironmentScript | None, *, simulate: boo
         "stations": request.stations,
         "first_iteration": request.first_iteration,
         "initial_constants": plain(request.initial_constants, "the constants to begin with"),
+        "recipe": request.recipe or usual_recipe(request.stations or 3, request.initial_constants),
         "keep_records": True,
     }
     values: dict[str, Any] = {
@@ -185,6 +201,12 @@ def _once(request: Request, number: int) -> Once:
     return Once(base, number, request.initial_constants if number == first else before)
 
 
+def _first_constants(request: Request, once: Once) -> Path | None:
+    """What the first iteration began with, by which all of them choose their recipe."""
+    first = 1 if request.first_iteration is None else request.first_iteration
+    return request.initial_constants or once.base / iteration_folder(first) / "1reco" / CONSTANTS
+
+
 def _once_values(request: Request, once: Once, *, simulate: bool) -> dict[str, Any]:
     raw = (
         {"variables.raw": plain(once.base / "raw", "the folder")} if simulate and "raw" not in request.variables else {}
@@ -194,6 +216,7 @@ def _once_values(request: Request, once: Once, *, simulate: bool) -> dict[str, A
         "folder": plain(once.folder, "the folder"),
         "variables.reco_folder": "1reco",
         "variables.ntuple_folder": "2kfalignment",
+        "variables.recipe": request.recipe or usual_recipe(request.stations or 3, _first_constants(request, once)),
         "variables.initial_constants": plain(once.constants or "", "the constants to begin with"),
         "steps.start.outputs.constants.path": f"1reco/{CONSTANTS}",
     }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from fiducial.alignment.faser.recipes import recipe_of_sets
 from fiducial.alignment.faser.request import (
     Request,
     expand,
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 #: What the scripts needed and a workflow does not, by generation.
 _NEEDLESS_OLD = ("paths.pede_install", "paths.millepede_env_script", "htcondor", "alignment", "storage")
-_NEEDLESS_NEW = ("workflow", "dag", "data.config", "data.initial", "tpl", "env.pede", "env.root")
+_NEEDLESS_NEW = ("dag", "data.config", "data.initial", "tpl", "env.pede", "env.root")
 _LEVELS = ("VERBOSE", "DEBUG", "INFO", "WARNING", "ERROR", "FATAL")
 
 
@@ -129,7 +130,9 @@ def _load(file: Path) -> dict[str, Any]:
             f"there is no file '{file}'", hint="--config names another; without one, options say all"
         ) from None
     except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{file}:{error.lineno}: not JSON: {error.msg}") from None
+        yaml = file.suffix in (".yaml", ".yml")
+        hint = "YAML is not read: say the same in config.json, or by options" if yaml else ""
+        raise ConfigurationError(f"{file}:{error.lineno}: not JSON: {error.msg}", hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {file}: {error}") from None
     if not isinstance(data, dict):
@@ -232,12 +235,15 @@ def _newer(top: _Table) -> Request:
     asetup, setup = calypso.path("asetup"), calypso.path("setup")
     folder, template = tpl.path("dir"), tpl.get("inputforalign", _text)
     level = raw.get("verbosity", _level)
+    stations = raw.get("stations", parse_stations)
+    recipe, told = _recipe(top, stations or 3)
     request = Request(
         year=raw.get("year", parse_year),
         run=raw.get("run", parse_run),
         files=raw.get("files", parse_files),
         iterations=raw.get("iters", parse_iterations),
-        stations=raw.get("stations", parse_stations),
+        stations=stations,
+        recipe=recipe,
         name=raw.get("format", _name),
         folder=_as_text(data.path("dir")),
         first_iteration=0,
@@ -247,7 +253,22 @@ def _newer(top: _Table) -> Request:
         reco_words=("--output_level", level) if level else (),
         variables=_folders(data.table("iter")),
     )
-    return request.over(Request(config=top.file, notes=_notes(top, _NEEDLESS_NEW)))
+    return request.over(Request(config=top.file, notes=(*told, *_notes(top, _NEEDLESS_NEW))))
+
+
+def _recipe(top: _Table, stations: int) -> tuple[str | None, tuple[str, ...]]:
+    """What the steps of pede ask for."""
+    top.read.add("workflow")
+    sets = top.data.get("workflow")
+    if not sets:
+        return None, ()
+    if not isinstance(sets, dict):
+        raise top.wrong("workflow", "must be a table, { … }")
+    try:
+        recipe, told = recipe_of_sets(sets, stations)
+    except UsageError as error:
+        raise top.wrong("workflow", error.message) from None
+    return recipe, (f"{top.file}: {told}",)
 
 
 def _as_text(path: Path | None) -> str | None:

@@ -25,9 +25,7 @@ _ANSWERS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(_RECO.split(), ("faser_reco_alignment.py", _RECO_ANSWER)),
     **dict.fromkeys(_CONVERT.split(), ("1convert", _SOLVE)),
     **dict.fromkeys(_MILLEPEDE.split(), ("millepede.py", _SOLVE)),
-    **dict.fromkeys(
-        _FIX.split(), ("Workflow/millepede.py", "--threest and --fourst choose what is fitted and what is held")
-    ),
+    **dict.fromkeys(_FIX.split(), ("Workflow/millepede.py", "--recipe says what is fitted and what is held")),
     **dict.fromkeys(
         _PLOTS.split(),
         (

@@ -8,8 +8,11 @@ from typing import Any
 
 from fiducial.alignment.constants import read_constants
 from fiducial.alignment.faser.campaign import CONSTANTS, Once, Plan, iteration_folder
+from fiducial.alignment.geometry import FASER
 from fiducial.alignment.raw import raw_path
-from fiducial.core.errors import FolderError, NotFoundError
+from fiducial.alignment.recipe import find_recipe, load_recipe
+from fiducial.alignment.steeringfiles import Plan as Steps
+from fiducial.core.errors import FolderError, NotFoundError, StateError
 from fiducial.core.filerange import parse_range
 
 __all__ = ["check", "check_once"]
@@ -65,6 +68,7 @@ def _inputs(plan: Plan) -> list[str]:
     variables: Mapping[str, Any] = plan.source.workflow.variables
     if variables["initial_constants"]:
         read_constants(Path(str(variables["initial_constants"])))
+    _recipe(plan, int(variables["stations"]))
     if plan.script is None:
         return []
     plan.script.check()
@@ -73,6 +77,20 @@ def _inputs(plan: Plan) -> list[str]:
         hint = "is CernVM-FS mounted here? --set database=PATH names another copy"
         raise NotFoundError(f"there is no conditions database '{variables['database']}'", hint=hint)
     return _raw_files(plan, Path(str(variables["raw"])))
+
+
+def _recipe(plan: Plan, stations: int) -> None:
+    """One alignment has one recipe, whatever becomes of the file that it was copied from."""
+    copy, own = plan.recipe_copy, "/" in plan.recipe
+    if copy.is_file() and not (own and Path(plan.recipe).is_file()):
+        return
+    recipe = find_recipe(plan.recipe)
+    Steps(FASER, FASER.stations(stations), recipe).check()
+    if copy.is_file() and load_recipe(copy) != recipe:
+        raise StateError(
+            f"the alignment in {plan.prepared.folder} was begun with another {copy.name}, which is {copy}",
+            hint="--folder OTHER begins an alignment with the recipe as it is now",
+        )
 
 
 def _source(folder: Path) -> None:

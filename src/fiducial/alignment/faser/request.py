@@ -16,6 +16,7 @@ __all__ = [
     "Request",
     "parse_files",
     "parse_iterations",
+    "parse_recipe",
     "parse_run",
     "parse_stations",
     "parse_year",
@@ -41,6 +42,7 @@ class Request:
         folder: of the campaign's files, with ``{format}`` for its name.
         first_iteration: number of the first iteration's folder.
         initial_constants: constants to begin with.
+        recipe: how an iteration is fitted: name of a recipe, or path of a file.
         source: folder of FASER's scripts.
         environment_script: what is sourced before a reconstruction.
         calypso: what an environment script is made of where there is none: Calypso's asetup file and its setup.sh,
@@ -62,6 +64,7 @@ class Request:
     folder: str | None = None
     first_iteration: int | None = None
     initial_constants: Path | None = None
+    recipe: str | None = None
     source: Path | None = None
     environment_script: Path | None = None
     calypso: Calypso | None = None
@@ -204,6 +207,16 @@ def parse_stations(text: str | int) -> int:
     if str(text) not in ("3", "4"):
         raise UsageError(f"'{text}' stations: there are 3, or 4 with the interface tracker", hint="--threest, --fourst")
     return int(text)
+
+
+def parse_recipe(text: str) -> str:
+    """Name of a recipe, or the whole path of its file.
+
+    Raises:
+        UsageError: it looks like a template.
+    """
+    file = "/" in text or text.endswith(".toml")
+    return str(plain(str(Path(text).expanduser().absolute()) if file else text, "--recipe"))
 
 
 def plain(value: Any, where: str = "") -> Any:

@@ -225,7 +225,7 @@ def early_texts(where: str, step: Step) -> Iterator[_Text]:
         given = {"path": wanted.path, "initial": wanted.initial, "link": wanted.link}
         yield from templates(given, f"{where}.inputs.{key}")
     for key, made in step.outputs.items():
-        yield from templates({"path": made.path, "check": made.check}, f"{where}.outputs.{key}")
+        yield from templates({"path": made.path, "files": made.files, "check": made.check}, f"{where}.outputs.{key}")
 
 
 def late_texts(where: str, step: Step, script: str | None) -> Iterator[_Text]:
