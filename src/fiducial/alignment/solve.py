@@ -27,7 +27,6 @@ from fiducial.alignment.geometry import Placement, place
 from fiducial.alignment.meter import metered
 from fiducial.alignment.ntuple import TrackTable, read_ntuple
 from fiducial.alignment.numbering import reader
-from fiducial.alignment.outputs.files import put
 from fiducial.alignment.outputs.res import result_text
 from fiducial.alignment.projection import true_residuals
 from fiducial.alignment.recipe import Step
@@ -205,8 +204,8 @@ def _fit(folder: Path, setup: Setup, meters: list[dict[str, Any]]) -> Fitted:
     if len(results) > 1 and setup.pede is None:
         fitted.result.write(folder)
     elif len(results) > 1:  # the other files are pede's own
-        put(folder / "millepede.res", result_text(fitted.result))
-        put(folder / "millepede.json", json.dumps(fitted.result.to_json(), indent=1) + "\n")
+        replace_text(folder / "millepede.res", result_text(fitted.result))
+        replace_text(folder / "millepede.json", json.dumps(fitted.result.to_json(), indent=1) + "\n")
     return fitted
 
 
