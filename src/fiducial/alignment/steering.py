@@ -352,9 +352,14 @@ def _method(line: Line, text: str, numbers: list[float]) -> Method:
 
 
 def _unknown(line: Line) -> BadSteeringError:
+    if not line.text.replace("\t", " ").isprintable():
+        return line.error(f"{line.path.name} is not a text file", "give the steering file, which names the data files")
     word = line.first_word
     what = f"'{line.text[:60]}' is neither a keyword nor the name of a file that exists"
     hint = suggestion(word, list(KEYWORDS))
-    if not hint and ("." in word or "/" in word):
+    name = line.text.partition(" -- ")[0].strip()
+    if any((folder / name).exists() for folder in (line.path.parent, Path())):
+        hint = "it is a folder, a pipe or a device; data are read more than once, from files"
+    elif not hint and ("." in word or "/" in word):
         hint = f"files are looked for beside {line.path.name} and in the current folder"
     return line.error(what, hint)
