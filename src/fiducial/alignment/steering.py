@@ -132,6 +132,7 @@ def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) ->
     """Sort out the lines that name files; give back the others."""
     fortran = False
     places = _Places(steering.path.parent)
+    seen: set[Path] = set()
     for line in lines:
         kind = line.text.lower()
         if kind in EXACT:
@@ -145,6 +146,9 @@ def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) ->
             texts.append(found)
         else:
             _check_readable(line, found)
+            if (same := found.resolve()) in seen:
+                steering.warnings.append(f"{line.where}: {found.name} is given twice, so all its records count twice")
+            seen.add(same)
             steering.files.append(MilleFile(found, fortran, _weight(steering, line, weight) if marked else 1.0))
 
 

@@ -141,10 +141,12 @@ def test_comments_on_parameters(tmp_path: Path) -> None:
         ("postprocessing rm -rf x", "is not run"),
         ("Measurement 0.1 0\n5 1", "without a positive sigma has no effect"),
         ("hugecut 20 tight", "the word 'tight' is left out"),
+        ("data.bin", "data.bin is given twice"),
+        ("../{folder}/data.bin", "data.bin is given twice"),
     ],
 )
 def test_what_has_no_effect_is_said(text: str, what: str, tmp_path: Path) -> None:
-    (warning,) = read(tmp_path, text).warnings
+    (warning,) = read(tmp_path, text.format(folder=tmp_path.name)).warnings
     assert "steer.txt:2" in warning
     assert what in warning
 
