@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -17,14 +18,26 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _RELAXED = {"reassoc", "contract", "arcp", "nsz"}
 
 
+# numba asks whether a kernel's own file has changed, not those of the kernels that were compiled into it.
+_SOURCES = ("decoding", "details", "jit", "kernels", "labels", "localfit", "matrices", "records")
+_STATUS = [Path(__file__).with_name(f"{name}.py").stat() for name in _SOURCES]
+_STAMP = tuple((status.st_mtime_ns, status.st_size) for status in _STATUS)
+
+
+def _cached(kernel: Any) -> Any:
+    kernel._cache._cache_file._source_stamp = _STAMP
+    return kernel
+
+
 def compiled(function: _Function) -> _Function:
     """Compile a kernel for numerical work: cached on disk, without the interpreter lock, sums may be reordered."""
-    return cast(_Function, numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath=_RELAXED))
+    kernel = numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath=_RELAXED)
+    return cast(_Function, _cached(kernel))
 
 
 def compiled_exactly(function: _Function) -> _Function:
     """Compile a kernel that keeps IEEE arithmetic to the letter, for reading and checking."""
-    return cast(_Function, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
+    return cast(_Function, _cached(numba.njit(function, cache=True, nogil=True, error_model="numpy")))
 
 
 class _Listener(event.Listener):  # type: ignore[misc] # numba has no types
