@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -19,6 +20,12 @@ _RELAXED = {"reassoc", "contract", "arcp", "nsz"}
 _LOST: list[str] = []  # kernels that no folder was found for
 
 
+# numba asks whether a kernel's own file has changed, not those of the kernels that were compiled into it.
+_SOURCES = ("decoding", "details", "jit", "kernels", "labels", "localfit", "matrices", "records")
+_STATUS = [Path(__file__).with_name(f"{name}.py").stat() for name in _SOURCES]
+_STAMP = tuple((status.st_mtime_ns, status.st_size) for status in _STATUS)
+
+
 def compiled(function: _Function) -> _Function:
     """Compile a kernel for numerical work: cached on disk, without the interpreter lock, sums may be reordered."""
     return _compiled(function, fastmath=_RELAXED)
@@ -32,11 +39,13 @@ def compiled_exactly(function: _Function) -> _Function:
 def _compiled(function: _Function, **options: Any) -> _Function:
     options |= {"nogil": True, "error_model": "numpy"}
     try:
-        return cast(_Function, numba.njit(function, cache=True, **options))
+        kernel = numba.njit(function, cache=True, **options)
     except RuntimeError:
         # Neither the package's folder nor the user's cache can be written to, as for a service without a home.
         _LOST.append(function.__name__)
         return cast(_Function, numba.njit(function, **options))
+    kernel._cache._cache_file._source_stamp = _STAMP
+    return cast(_Function, kernel)
 
 
 def kept() -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from fiducial.alignment.labels import DIRECT, LabelCounter, LabelTable
 from fiducial.alignment.matrices import FullMatrix, SparseMatrix
 from fiducial.alignment.mille import BLOCK_WORDS, MilleBlock, MilleFile, RawBlock
 from fiducial.alignment.reading import Reading
+from fiducial.alignment.windows import Stamp
 
 __all__ = ["Cuts", "Data", "Details", "Sums", "Workers"]
 
@@ -194,6 +196,7 @@ class Data:
         self._workers = workers
         self._reading = reading or Reading()
         self.damaged: dict[str, str] = {}
+        self._stamps: dict[Path, Stamp] = {}
         # glibc returns freed blocks to the system and has to fetch them again, which takes as long as decoding them.
         # Once it has freed an array of this size it keeps smaller ones.
         np.empty(_LARGEST_FREED, np.uint8)
@@ -230,7 +233,7 @@ class Data:
         return self._workers.in_order(self._reading.decode, self._blocks())
 
     def _raw(self) -> Iterator[RawBlock]:
-        return self._reading.raw(self.files, self.damaged)
+        return self._reading.raw(self.files, self.damaged, self._stamps)
 
     def _keep(self, block: RawBlock) -> None:
         if self._kept is None:

@@ -11,18 +11,15 @@ sequential record markers. C files may be compressed with gzip. See the Milleped
 
 from __future__ import annotations
 
-import gzip
-import mmap
-import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fiducial.alignment.verdict import ReadError
+from fiducial.alignment.windows import Stamp, Window, Windows, open_windows
 from fiducial.core.errors import DataError, NotFoundError
 
 __all__ = ["MilleBlock", "MilleFile", "RawBlock", "raw_blocks", "read_blocks"]
@@ -32,8 +29,7 @@ Longs = NDArray[np.int64]
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 BLOCK_WORDS = 1 << 20  # 4 MiB: enough for records that name the same parameters to meet, and little memory
-_WINDOW_BYTES = 32 << 20  # pages of a mapped file are given back in steps of this
-_GZIP_MAGIC = b"\x1f\x8b"
+_HEADROOM_WORDS = 1 << 14  # read with each block, for its last record
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +125,10 @@ class RawBlock:
         """The error of a record of the block, counted from 0; file, record and byte are named."""
         header = 2 if self.source.fortran else 1
         offset = self.byte_offset + 4 * int(self.position[record] - header)
-        return _damaged(self.source, self.first_record + record, offset, what)
+        return DataError(
+            _place(self.source, self.first_record + record, offset, what),
+            hint="the file was read soundly up to there: look at what wrote it",
+        )
 
 
 def read_blocks(source: MilleFile | Path, *, block_words: int = BLOCK_WORDS) -> Iterator[MilleBlock]:
@@ -146,81 +145,54 @@ def read_blocks(source: MilleFile | Path, *, block_words: int = BLOCK_WORDS) -> 
 
 
 def raw_blocks(
-    source: MilleFile | Path, *, block_words: int = BLOCK_WORDS, lenient: bool = False
+    source: MilleFile | Path,
+    *,
+    block_words: int = BLOCK_WORDS,
+    lenient: bool = False,
+    stamps: dict[Path, Stamp] | None = None,
 ) -> Iterator[RawBlock]:
     """Find the records of a Mille file, block by block, without decoding them. Errors are those of `read_blocks`.
 
-    If lenient, the records of a block before a damaged one are given out before the error is raised.
+    Args:
+        source: the file.
+        block_words: 4-byte words of a block, about.
+        lenient: whether records of a block before a damaged one are given out before the error is raised.
+        stamps: what each file was when it was read before, if it was; a file that is another now is an error. A new
+            one is noted here.
     """
     if isinstance(source, Path):
         source = MilleFile(source)
     try:
-        with source.path.open("rb") as stream:
-            if stream.read(2) == _GZIP_MAGIC:
-                stream.seek(0)
-                yield from _stream_blocks(_Scanner(source, block_words, lenient=lenient), gzip.GzipFile(fileobj=stream))
-            else:
-                yield from _mapped_blocks(_Scanner(source, block_words, lenient=lenient), stream)
+        with open_windows(source.path) as windows:
+            if stamps is not None and stamps.setdefault(source.path, windows.stamp) != windows.stamp:
+                raise windows.changed()
+            yield from _blocks(_Scanner(source, block_words, lenient=lenient), windows)
     except FileNotFoundError:
         raise NotFoundError(f"{source.path}: there is no such Mille file") from None
     except OSError as error:
-        raise DataError(f"{source.path}: cannot be read: {error.strerror or error}") from error
+        raise ReadError(f"{source.path}: cannot be read: {error.strerror or error}") from error
 
 
-def _mapped_blocks(scanner: _Scanner, stream: IO[bytes]) -> Iterator[RawBlock]:
-    source = scanner.source
-    size = os.fstat(stream.fileno()).st_size
-    if size == 0:
-        raise DataError(f"{source.path}: is empty: no record in it")
-    mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    words = np.frombuffer(mapped, np.dtype("<i4"), count=size // 4)
-    start = released = 0
-    while start < len(words):
-        block, start = scanner.next(words, start, size, 0)
-        yield block
-        if 4 * start - released > _WINDOW_BYTES:
-            # Pages read stay mapped otherwise, and a batch system counts them as memory of the job.
-            mapped.madvise(mmap.MADV_DONTNEED, released, 4 * start // mmap.PAGESIZE * mmap.PAGESIZE - released)
-            released = 4 * start // mmap.PAGESIZE * mmap.PAGESIZE
-    if size % 4:
-        raise _damaged(source, scanner.record, 4 * start, f"{size % 4} bytes are left after the last record")
-
-
-def _stream_blocks(scanner: _Scanner, stream: gzip.GzipFile) -> Iterator[RawBlock]:
-    source = scanner.source
-    rest = b""
-    offset = 0
-    ended = False
-    while not ended:
-        more, broken = _unpacked(stream, 4 * scanner.block_words)
-        ended = not more and not broken
-        rest += more
-        words = np.frombuffer(rest, np.dtype("<i4"), count=len(rest) // 4)
-        start = 0
-        while start < len(words) and (ended or scanner.complete(words, start)):
-            block, start = scanner.next(words, start, len(rest), offset, partial=not ended)
+def _blocks(scanner: _Scanner, windows: Windows) -> Iterator[RawBlock]:
+    offset, room = 0, 4 * (scanner.block_words + _HEADROOM_WORDS)
+    while True:
+        window = windows.at(offset, room)
+        words = np.frombuffer(window.data, np.dtype("<i4"), count=len(window.data) // 4)
+        block = scanner.next(words, offset, window) if len(words) else None
+        if block is not None:
             yield block
-        rest = rest[4 * start :]
-        offset += 4 * start
-        if broken:
-            raise _damaged(source, scanner.record, offset, f"the compressed data break off here: {broken}")
-    if scanner.record == 1 and not rest:
-        raise DataError(f"{source.path}: is empty: no record in it")
-    if rest:
-        raise _damaged(source, scanner.record, offset, f"{len(rest)} bytes are left after the last record")
-
-
-def _unpacked(stream: gzip.GzipFile, size: int) -> tuple[bytes, str]:
-    """So many bytes, less at the end of the stream, and what is wrong with it where they break off."""
-    parts: list[bytes] = []
-    try:
-        # Small reads, for one that fails gives nothing at all.
-        while size > 0 and (part := stream.read1(size)):
-            parts.append(part)
-            size -= len(part)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        return b"".join(parts), str(error)
-    return b"".join(parts), ""
+            offset, room = offset + 4 * len(block.words), 4 * (scanner.block_words + _HEADROOM_WORDS)
+        elif window.last:
+            break
+        else:
+            room *= 2  # for a record that is longer than all that was read
+    if window.broken:
+        raise _damaged(scanner.source, scanner.record, offset, f"the compressed data break off here: {window.broken}")
+    if scanner.record == 1 and not len(window.data):
+        raise DataError(f"{scanner.source.path}: is empty: no record in it")
+    if left := len(window.data):
+        bytes_ = "1 byte is" if left == 1 else f"{left} bytes are"
+        raise _damaged(scanner.source, scanner.record, offset, f"{bytes_} left after the last record")
 
 
 class _Scanner:
@@ -232,26 +204,22 @@ class _Scanner:
         self.block_words = block_words
         self.record = 1
 
-    def complete(self, words: Ints, start: int) -> bool:
-        """Whether the record at `start` lies in `words` entirely."""
+    def next(self, words: Ints, offset: int, window: Window) -> RawBlock | None:
+        """The block at the beginning of a window, which lies at a byte of the file; None if it is longer."""
         from fiducial.alignment import decoding
 
-        _, _, _, fault = decoding.scan(words, start, 1, self.source.fortran)
-        return bool(fault != decoding.TRUNCATED)
-
-    def next(self, words: Ints, start: int, size: int, offset: int, *, partial: bool = False) -> tuple[RawBlock, int]:
-        """The block at word `start`, and where the next one starts."""
-        from fiducial.alignment import decoding
-
-        position, length, end, fault = decoding.scan(words, start, self.block_words, self.source.fortran)
-        given_out_first = self.lenient and len(position) > 0
-        if fault and not given_out_first and not (partial and fault == decoding.TRUNCATED):
+        position, length, end, fault = decoding.scan(words, 0, self.block_words, self.source.fortran)
+        if fault == decoding.TRUNCATED and not window.last:
+            return None
+        if fault == decoding.TRUNCATED and window.broken and not len(position):
+            return None
+        if fault and not (len(position) and (self.lenient or window.broken)):
             raise self._error(words, end, offset, self.record + len(position), decoding.FAULTS[fault])
-        block = RawBlock(self.source, self.record, offset + 4 * start, words[start:end], position - start, length)
+        block = RawBlock(self.source, self.record, offset, words[:end], position, length)
         self.record += len(position)
-        return block, end
+        return block
 
-    def _error(self, words: Ints, at: int, offset: int, record: int, what: str) -> DataError:
+    def _error(self, words: Ints, at: int, offset: int, record: int, what: str) -> ReadError:
         from fiducial.alignment import decoding
 
         error = _damaged(self.source, record, offset + 4 * at, what)
@@ -262,9 +230,13 @@ class _Scanner:
         return error
 
 
-def _damaged(source: MilleFile, record: int, offset: int, what: str) -> DataError:
+def _damaged(source: MilleFile, record: int, offset: int, what: str) -> ReadError:
     kind = "Fortran" if source.fortran else "C"
-    return DataError(
-        f"{source.path}: record {record} at byte {offset}: {what}",
+    return ReadError(
+        _place(source, record, offset, what),
         hint=f"it was read as a {kind} binary: is that what it is, and was it written to its end?",
     )
+
+
+def _place(source: MilleFile, record: int, offset: int, what: str) -> str:
+    return f"{source.path}: record {record} at byte {offset}: {what}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.labels import LabelCounter
 from fiducial.alignment.mille import MilleBlock, MilleFile, RawBlock, raw_blocks
+from fiducial.alignment.windows import AlteredError, Stamp
 from fiducial.core.errors import DataError
 
 __all__ = ["Reading", "recount"]
@@ -35,8 +37,15 @@ class Reading:
     local_scale: float = 1.0
     by_record: bool = False
 
-    def raw(self, files: list[MilleFile], damaged: dict[str, str]) -> Iterator[RawBlock]:
+    def raw(
+        self, files: list[MilleFile], damaged: dict[str, str], stamps: dict[Path, Stamp] | None = None
+    ) -> Iterator[RawBlock]:
         """The records of some files; why a file was not read to its end is left in `damaged`, by its path.
+
+        Args:
+            files: in their order.
+            damaged: see above.
+            stamps: of the files when they were read before, see `raw_blocks`.
 
         Raises:
             NotFoundError: a file is missing.
@@ -44,7 +53,7 @@ class Reading:
         """
         left = self.most_records
         for file in files:
-            for block in self._of_file(file, damaged):
+            for block in self._of_file(file, damaged, stamps):
                 if not self.most_records:
                     yield block
                     continue
@@ -53,11 +62,13 @@ class Reading:
                 if left <= 0:
                     return
 
-    def _of_file(self, file: MilleFile, damaged: dict[str, str]) -> Iterator[RawBlock]:
+    def _of_file(
+        self, file: MilleFile, damaged: dict[str, str], stamps: dict[Path, Stamp] | None
+    ) -> Iterator[RawBlock]:
         try:
-            yield from raw_blocks(file, lenient=self.lenient)
+            yield from raw_blocks(file, lenient=self.lenient, stamps=stamps)
         except DataError as error:
-            if not self.lenient:
+            if not self.lenient or isinstance(error, AlteredError):
                 raise
             damaged[str(file.path)] = error.message
 

@@ -136,8 +136,8 @@ class ExactSolution:
 
     def covariance(self) -> Doubles:
         """(V, V) the inverse in the space that the constraints leave; undetermined parameters have variance 0."""
-        lower, _ = lapack.dpotri(self._factor, lower=1)
         inverse = np.zeros_like(self._scaled)
+        lower = lapack.dpotri(self._factor, lower=1)[0] if len(self._kept) else inverse  # it complains of no rows
         inverse[np.ix_(self._kept, self._kept)] = np.tril(lower) + np.tril(lower, -1).T
         half = self._embed(inverse * self._scale * self._scale[:, None])
         return self._embed(np.ascontiguousarray(half.T))

@@ -132,6 +132,7 @@ def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) ->
     """Sort out the lines that name files; give back the others."""
     fortran = False
     places = _Places(steering.path.parent)
+    seen: set[Path] = set()
     for line in lines:
         kind = line.text.lower()
         if kind in EXACT:
@@ -145,6 +146,9 @@ def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) ->
             texts.append(found)
         else:
             _check_readable(line, found)
+            if (same := found.resolve()) in seen:
+                steering.warnings.append(f"{line.where}: {found.name} is given twice, so all its records count twice")
+            seen.add(same)
             steering.files.append(MilleFile(found, fortran, _weight(steering, line, weight) if marked else 1.0))
 
 
@@ -352,9 +356,14 @@ def _method(line: Line, text: str, numbers: list[float]) -> Method:
 
 
 def _unknown(line: Line) -> BadSteeringError:
+    if not line.text.replace("\t", " ").isprintable():
+        return line.error(f"{line.path.name} is not a text file", "give the steering file, which names the data files")
     word = line.first_word
     what = f"'{line.text[:60]}' is neither a keyword nor the name of a file that exists"
     hint = suggestion(word, list(KEYWORDS))
-    if not hint and ("." in word or "/" in word):
+    name = line.text.partition(" -- ")[0].strip()
+    if any((folder / name).exists() for folder in (line.path.parent, Path())):
+        hint = "it is a folder, a pipe or a device; data are read more than once, from files"
+    elif not hint and ("." in word or "/" in word):
         hint = f"files are looked for beside {line.path.name} and in the current folder"
     return line.error(what, hint)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fiducial.core.errors import DataError, FiducialError, NotFoundError, SteeringError, UsageError
 
-__all__ = ["MESSAGES", "MILD", "FitError", "NoSteeringError", "TwoSteeringsError", "verdict_of"]
+__all__ = ["MESSAGES", "MILD", "FitError", "NoSteeringError", "ReadError", "TwoSteeringsError", "verdict_of"]
 
 MESSAGES = {
     -1: "Still running or crashed",
@@ -24,6 +24,7 @@ MESSAGES = {
     14: "Aborted, no binary files",
     15: "Aborted, open error(s) for binary files",
     16: "Aborted, open error(s) for text files",
+    18: "Aborted, read error(s) for binary file",
     20: "Aborted, bad binary records",
     21: "Aborted, no labels/parameters defined",
     22: "Aborted, no variable global parameters",
@@ -50,6 +51,12 @@ class FitError(DataError):
     def __init__(self, message: str, verdict: int, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.verdict = verdict
+
+
+class ReadError(DataError):
+    """A data file cannot be read to its end: it is cut off, of another kind, or changes meanwhile."""
+
+    verdict = 18
 
 
 class NoSteeringError(NotFoundError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from fiducial.alignment.fit import fit, fit_into
 from fiducial.alignment.millewriter import MilleWriter
-from fiducial.alignment.result import FitError, read_results
+from fiducial.alignment.result import FitError, read_results, verdict_of
 from fiducial.core.errors import DataError, FiducialError, NotFoundError, SteeringError
 from line_tracks import FIX_TWO, fit_tracks, steer, write_tracks
 from pede_reference import DATA, assert_same, read_reference, unpack
@@ -297,3 +299,48 @@ def test_progress_is_told(tmp_path: Path) -> None:
     fit(steer(tmp_path, FIX_TWO), progress=told.append)
     assert told[0] == "counting records and labels"
     assert sum(line.startswith("loop ") for line in told) == 3
+
+
+def told(folder: Path, what: str, action: Callable[[Path], object]) -> Callable[[str], None]:
+    """Do something to the data when the fit tells of something."""
+
+    def tell(text: str) -> None:
+        if text.startswith(what):
+            action(folder / "tracks.bin")
+
+    return tell
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def other_labels(path: Path) -> None:
+    words = np.fromfile(path, np.int32)
+    words[words == 30] = 2_000_000_000
+    words.tofile(path)
+
+
+def append(path: Path) -> None:
+    path.write_bytes(path.read_bytes() * 2)
+
+
+@pytest.mark.parametrize("action", [cut, other_labels, append])
+@pytest.mark.parametrize("lenient", ["", "readerroraseof\n"])
+def test_a_file_that_changes_between_loops_ends_the_fit(
+    action: Callable[[Path], object], lenient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fiducial.alignment.loops._KEEP_BYTES", 0)
+    write_tracks(tmp_path / "tracks.bin")
+    with pytest.raises(DataError, match=r"tracks\.bin: it was changed while it was being read") as caught:
+        fit_into(steer(tmp_path, FIX_TWO + lenient), tmp_path, progress=told(tmp_path, "loop 1", action))
+    assert verdict_of(caught.value) == 18
+    assert not (tmp_path / "millepede.res").exists()
+    assert (tmp_path / "millepede.end").read_text().startswith("   18   Aborted: ")
+
+
+def test_data_in_memory_may_go(tmp_path: Path) -> None:
+    write_tracks(tmp_path / "tracks.bin")
+    expected = fit_tracks(tmp_path)
+    found = fit(tmp_path / "steer.txt", progress=told(tmp_path, "loop 1", lambda path: path.write_bytes(b"")))
+    assert np.array_equal(found.values, expected.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -140,10 +141,12 @@ def test_comments_on_parameters(tmp_path: Path) -> None:
         ("postprocessing rm -rf x", "is not run"),
         ("Measurement 0.1 0\n5 1", "without a positive sigma has no effect"),
         ("hugecut 20 tight", "the word 'tight' is left out"),
+        ("data.bin", "data.bin is given twice"),
+        ("../{folder}/data.bin", "data.bin is given twice"),
     ],
 )
 def test_what_has_no_effect_is_said(text: str, what: str, tmp_path: Path) -> None:
-    (warning,) = read(tmp_path, text).warnings
+    (warning,) = read(tmp_path, text.format(folder=tmp_path.name)).warnings
     assert "steer.txt:2" in warning
     assert what in warning
 
@@ -221,3 +224,15 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 def test_mistakes_have_the_numbers_of_pede(tmp_path: Path) -> None:
     assert verdict_of(failure(tmp_path, "nonsense")) == 13
     assert verdict_of(failure(tmp_path, "method Newton 3 1")) == 36
+
+
+def test_what_is_no_file_to_read_is_told_from_what_is_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.bin")
+    error = failure(tmp_path, "pipe.bin")
+    assert "'pipe.bin' is neither a keyword nor the name of a file" in error.message
+    assert error.hint.startswith("it is a folder, a pipe or a device")
+
+
+def test_a_binary_file_in_the_place_of_the_steering_is_not_printed(tmp_path: Path) -> None:
+    error = failure(tmp_path, "\x16\x1b[2Jxyz\x01")
+    assert error.message == f"{tmp_path / 'steer.txt'}:2: steer.txt is not a text file"
