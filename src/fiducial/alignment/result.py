@@ -225,7 +225,7 @@ class FitResult:
             parquet: whether to write millepede.parquet too.
 
         Raises:
-            OSError: the folder cannot be written.
+            WriteError: the folder cannot be written.
             ModuleNotFoundError: there is no pyarrow, and a parquet file is wanted.
         """
         from fiducial.alignment.outputs.files import write_results

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from fiducial.core.errors import DataError, FiducialError, NotFoundError, SteeringError, UsageError
 
-__all__ = ["MESSAGES", "MILD", "FitError", "NoSteeringError", "ReadError", "TwoSteeringsError", "verdict_of"]
+__all__ = [
+    "MESSAGES",
+    "MILD",
+    "FitError",
+    "NoSteeringError",
+    "ReadError",
+    "TwoSteeringsError",
+    "WriteError",
+    "verdict_of",
+]
 
 MESSAGES = {
     -1: "Still running or crashed",
@@ -57,6 +66,12 @@ class ReadError(DataError):
     """A data file cannot be read to its end: it is cut off, of another kind, or changes meanwhile."""
 
     verdict = 18
+
+
+class WriteError(FiducialError):
+    """The files of a fit cannot be written."""
+
+    verdict = 40
 
 
 class NoSteeringError(NotFoundError):

@@ -18,7 +18,7 @@ from fiducial.alignment.outputs.log import iteration_row, log_text
 from fiducial.alignment.outputs.res import ResultLine, read_results, result_text
 from fiducial.alignment.outputs.table import read_table
 from fiducial.alignment.result import FitResult, Iteration, Search
-from fiducial.alignment.verdict import FitError, verdict_of
+from fiducial.alignment.verdict import FitError, WriteError, verdict_of
 from fiducial.core.errors import DataError, NotFoundError, SteeringError
 
 
@@ -292,3 +292,19 @@ def test_an_error_has_a_code(error: BaseException, verdict: int, tmp_path: Path)
     assert message.startswith("Aborted: ")
     assert json.loads((tmp_path / "millepede.json").read_text())["verdict"] == verdict
     assert not (tmp_path / "millepede.res").exists()
+
+
+def full(path: Path, target: Path) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_called_so_and_leaves_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.announce(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(WriteError, match=r"millepede\.\w+: cannot be written: No space left on device") as caught:
+            result().write(tmp_path)
+        assert caught.value.hint
+        files.write_failure(tmp_path, caught.value)
+    assert (tmp_path / "millepede.end").read_text().startswith("   -1   Still running or crashed")
+    assert [path.name for path in tmp_path.iterdir()] == ["millepede.end"]

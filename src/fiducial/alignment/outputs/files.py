@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiducial.alignment.outputs.res import result_text
-from fiducial.alignment.verdict import MESSAGES, verdict_of
+from fiducial.alignment.verdict import MESSAGES, WriteError, verdict_of
 from fiducial.storage.replace import replace_text, replacing
 
 if TYPE_CHECKING:
@@ -21,11 +23,12 @@ NAMES = tuple(f"millepede.{kind}" for kind in ("res", "end", "log", "json", "his
 
 def announce(directory: Path) -> None:
     """Make room for a new result: rename earlier files to ``name~`` and note in millepede.end that a fit runs."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        path = directory / name
-        if path.exists() and not _says_running(path):
-            path.replace(directory / f"{name}~")
+    with _written(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in NAMES:
+            path = directory / name
+            if path.exists() and not _says_running(path):
+                path.replace(directory / f"{name}~")
     put_end(directory, -1, MESSAGES[-1])
 
 
@@ -43,12 +46,13 @@ def write_results(result: FitResult, directory: Path, *, parquet: bool = False) 
         if parquet:
             from fiducial.alignment.outputs.table import write_table
 
-            with replacing(directory / "millepede.parquet") as path:
+            whole = directory / "millepede.parquet"
+            with _written(whole), replacing(whole) as path:
                 write_table(result, path)
         for name, text in texts.items():
-            replace_text(directory / name, text)
-        replace_text(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
-        replace_text(directory / "millepede.res", result.checked or result_text(result))
+            _put(directory / name, text)
+        _put(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
+        _put(directory / "millepede.res", result.checked or result_text(result))
         put_end(directory, result.verdict, result.message)
     except BaseException:
         (directory / "millepede.res").unlink(missing_ok=True)
@@ -75,14 +79,15 @@ def write_failure(directory: Path, error: BaseException) -> None:
     verdict, what = verdict_of(error), " ".join(str(error).split()) or type(error).__name__
     said: dict[str, Any] = {"verdict": verdict, "message": f"Aborted: {what}", "hint": getattr(error, "hint", "")}
     lines = f"Aborted: {what}\n" + (f"Hint: {said['hint']}\n" if said["hint"] else "")
-    replace_text(directory / "millepede.log", lines)
-    replace_text(directory / "millepede.json", json.dumps(said, indent=1) + "\n")
-    put_end(directory, verdict, said["message"])
+    texts = {"log": lines, "json": json.dumps(said, indent=1) + "\n", "end": _end(verdict, said["message"])}
+    for kind, text in texts.items():
+        with suppress(WriteError):  # what should be seen is the error itself
+            _put(directory / f"millepede.{kind}", text)
 
 
 def put_end(directory: Path, verdict: int, message: str) -> None:
     """Write millepede.end."""
-    replace_text(directory / "millepede.end", _end(verdict, message))
+    _put(directory / "millepede.end", _end(verdict, message))
 
 
 def _end(verdict: int, message: str) -> str:
@@ -98,3 +103,20 @@ def read_end(path: Path) -> tuple[int, str]:
     """
     code, _, message = path.read_text(errors="replace").strip().partition(" ")
     return int(code), message.strip()
+
+
+def _put(path: Path, text: str) -> None:
+    with _written(path):
+        replace_text(path, text)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say what cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{path}: cannot be written: {error.strerror or error}",
+            hint="there must be a folder that may be written, with space for the result",
+        ) from error
