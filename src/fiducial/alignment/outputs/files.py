@@ -25,10 +25,10 @@ def announce(directory: Path) -> None:
     """Make room for a new result: rename earlier files to ``name~`` and note in millepede.end that a fit runs."""
     with _written(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        for name in NAMES:
-            path = directory / name
+    for path in (directory / name for name in NAMES):
+        with _written(path):
             if path.exists() and not _says_running(path):
-                path.replace(directory / f"{name}~")
+                path.replace(directory / f"{path.name}~")
     put_end(directory, -1, MESSAGES[-1])
 
 
