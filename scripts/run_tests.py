@@ -14,8 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Unit tests share nothing, so two at a time; the other tiers start services and measure times.
-TIERS = {"unit": ["-n", "2"], "integration": [], "faults": []}
+# Unit tests and those of the fit share nothing, so two at a time; the others start services and measure times.
+TIERS = {
+    "unit": ["-n", "2"],
+    "integration/alignment": ["-n", "2"],
+    "integration": ["--ignore=tests/integration/alignment"],
+    "faults": [],
+}
 NO_TESTS_COLLECTED = 5
 
 

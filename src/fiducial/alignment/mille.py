@@ -113,13 +113,15 @@ class RawBlock:
     def arrays(self) -> tuple[Ints, Longs, Floats, Longs, Longs]:
         """Where the records lie: integers and where each record's start, the same of numbers, and pairs of each."""
         pairs = np.abs(self.length) // 2
+        words = self.words.view()
+        words.setflags(write=False)  # for whatever they were read into, the same compiled code shall run on them
         if self.length[0] > 0:
-            return self.words, self.position + pairs, self.words.view(np.float32), self.position, pairs
+            return words, self.position + pairs, words.view(np.float32), self.position, pairs
         from fiducial.alignment import decoding
 
         # Doubles lie on odd words as often as not, so they are copied to where a float64 may lie.
-        numbers = decoding.gather(self.words, self.position, 2 * pairs).view(np.float64)
-        return self.words, self.position + 2 * pairs, numbers, np.cumsum(pairs) - pairs, pairs
+        numbers = decoding.gather(words, self.position, 2 * pairs).view(np.float64)
+        return words, self.position + 2 * pairs, numbers, np.cumsum(pairs) - pairs, pairs
 
     def error(self, record: int, what: str) -> DataError:
         """The error of a record of the block, counted from 0; file, record and byte are named."""

@@ -201,11 +201,14 @@ def _fit(folder: Path, setup: Setup, meters: list[dict[str, Any]]) -> Fitted:
                       "constraints": len(result.variable) - result.fitted, **fit_summary(result)}  # fmt: skip
         values = dict(zip(result.labels.tolist(), result.values.tolist(), strict=True))
     fitted = _merged(results)
+    # For the files, what any step has fitted was variable; the covariance is that of the last one.
+    variable = np.unique(np.concatenate([result.variable for result in results.values()]))
+    shown = replace(fitted.result, variable=variable)
     if len(results) > 1 and setup.pede is None:
-        fitted.result.write(folder)
+        shown.write(folder)
     elif len(results) > 1:  # the other files are pede's own
-        replace_text(folder / "millepede.res", result_text(fitted.result))
-        replace_text(folder / "millepede.json", json.dumps(fitted.result.to_json(), indent=1) + "\n")
+        replace_text(folder / "millepede.res", result_text(shown))
+        replace_text(folder / "millepede.json", json.dumps(shown.to_json(), indent=1) + "\n")
     return fitted
 
 

@@ -71,7 +71,7 @@ def test_iterations_used_up_are_said_and_gone_on_with(two_steps: Path) -> None:
     assert "a larger -i, with --continue, goes on where it stopped" in told.stderr
     page = (two_steps / NAME / "report.html").read_text("utf-8")
     assert "Not converged after 2 iterations" in page
-    assert "3 stations, recipe faser-3st, 3 ntuples" in page
+    assert "recipe faser-3st, 3 stations, 3 ntuples" in page
     other = align(two_steps, *SIMULATED, "-i", "3", "--continue", code=5).stderr
     assert "is another alignment: recipe faser-3st -> one-fit" in other
     found = outcome(two_steps, *words, "-i", "3", "--continue")
