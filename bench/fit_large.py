@@ -27,8 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import faser_like
-import silicon_like
+from shapes import faser_like, silicon_like
 
 from fiducial.alignment import testdata
 

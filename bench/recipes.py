@@ -3,8 +3,9 @@
     python bench/recipes.py faser-3st
     python bench/recipes.py one-fit:3:4 faser-4st-layers:4:6 faser-4st-sides:4:5
 
-Each word is a recipe's name or file, stations (default 3) and iterations (default 8); each goes on from the constants
-of the one before. Shifts are in units of their errors; the ideal width is that under true constants.
+Each word is a recipe's name or file (without any: faser-3st), stations (default 3) and iterations (default 8); each
+goes on from the constants of the one before. Shifts are in units of their errors; the ideal width is that under true
+constants.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from fiducial.alignment.summary import Setup
 def main() -> None:
     """Do all recipes, and print what each iteration finds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="+", metavar="RECIPE[:STATIONS[:ITERATIONS]]")
+    parser.add_argument("recipes", nargs="*", default=["faser-3st"], metavar="RECIPE[:STATIONS[:ITERATIONS]]")
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--events", type=int, default=2000, help="in each file")
     parser.add_argument("--seed", type=int, default=1)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.geometry import Detector, sensor_of_id
-from fiducial.alignment.millewriter import write_records
+from fiducial.alignment.millewriter import MilleOutput
 from fiducial.alignment.ntuple import GLOBAL_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, TrackTable
 from fiducial.alignment.numbering import AXES, Scheme, hit_labels
 from fiducial.alignment.recipe import Cuts
@@ -173,8 +171,7 @@ def _determined(table: TrackTable, used: NDArray[np.bool_], parameters: int) -> 
 
 
 def append_records(
-    file: IO[bytes],
-    scratch: Path,
+    output: MilleOutput,
     detector: Detector,
     table: TrackTable,
     selection: Selection,
@@ -184,8 +181,7 @@ def append_records(
     """Append one record for each chosen track to a Mille file.
 
     Args:
-        file: open for writing; C records can simply follow each other.
-        scratch: a file that may be overwritten.
+        output: the file.
         detector: the tracker.
         table: the tracks.
         selection: what was chosen of them.
@@ -201,8 +197,7 @@ def append_records(
     derivatives = _derivatives(detector, table, selection, scheme)
     labels = hit_labels(table.hits[_ID][used].astype(np.int64), scheme)
     hits = len(local)
-    write_records(
-        scratch,
+    output.write_hits(
         lengths[lengths > 0],
         residual[used],
         table.hits[_SIGMA][used],
@@ -213,7 +208,6 @@ def append_records(
         labels.ravel(),
         derivatives.ravel(),
     )
-    file.write(scratch.read_bytes())
 
 
 def _derivatives(detector: Detector, table: TrackTable, selection: Selection, scheme: Scheme) -> Array:

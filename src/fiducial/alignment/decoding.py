@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.jit import compiled, compiled_exactly
+from fiducial.alignment.jit import compiled_exactly
+from fiducial.alignment.records import BAD_INDEX, BAD_SIGMA, BROKEN, NOT_FINITE, SPECIAL_TOO_LONG
 
 __all__ = ["FAULTS", "TRUNCATED", "decode", "gather", "scan"]
 
@@ -16,11 +17,11 @@ FAULTS = {
     1: "the file ends inside this record",
     2: "its length word makes no sense",
     3: "the Fortran markers around it do not agree",
-    4: "holds a number that is not finite (NaN or infinity)",
-    5: "the sigma of a measurement is not positive",
-    6: "holds a label or local index that is not positive",
-    7: "ends inside a measurement, or does not start with one",
-    8: "special data reach beyond its end",
+    NOT_FINITE: "holds a number that is not finite (NaN or infinity)",
+    BAD_SIGMA: "the sigma of a measurement is not positive",
+    BAD_INDEX: "holds a label or local index that is not positive",
+    BROKEN: "ends inside a measurement, or does not start with one",
+    SPECIAL_TOO_LONG: "special data reach beyond its end",
 }
 _LOCAL, _GLOBAL = 1, 2  # between the two zeros of a measurement, and behind them
 _Ints = NDArray[np.int32]
@@ -84,34 +85,8 @@ def gather(words: _Ints, position: _Longs, count: _Longs) -> _Ints:
 
 
 @compiled_exactly
-def _bounds(integers: _Ints, start: int, end: int) -> tuple[int, int]:
-    """Smallest and largest of some integers, and 0."""
-    low, high = np.int32(0), np.int32(0)
-    for k in range(start, end):
-        low, high = min(low, integers[k]), max(high, integers[k])
-    return low, high  # type: ignore[return-value]
-
-
-@compiled
-def _not_finite(numbers: Any, start: int, end: int) -> float:
-    """0 if all numbers are finite, else NaN."""
-    total = 0.0
-    for k in range(start, end):
-        total += numbers[k] * 0
-    return total
-
-
-@compiled_exactly
-def _positive(numbers: Any, start: int, end: int) -> bool:
-    good = True
-    for k in range(start, end):
-        good &= numbers[k] > 0
-    return good
-
-
-@compiled_exactly
 def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs, pairs: _Longs) -> Any:
-    """Split records into flat arrays, in the order of `MilleBlock`, then a fault (0: none) and its record."""
+    """Split records that `records.survey` found sound into flat arrays, in the order of `MilleBlock`."""
     records = pairs.size
     room = pairs.sum()
     record_end = np.zeros(records + 1, np.int64)
@@ -124,52 +99,29 @@ def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs
     local_number = np.empty(room, values.dtype)
     label = np.empty(room, np.int32)
     global_number = np.empty(room, values.dtype)
-    hits, locals_, globals_, fault, record = 0, 0, 0, 0, 0
+    hits, locals_, globals_ = 0, 0, 0
     for record in range(records):
         integers = words[integer_start[record] : integer_start[record] + pairs[record]]
         numbers = values[value_start[record] : value_start[record] + pairs[record]]
-        hit0, local0, global0 = hits, locals_, globals_
-        state, skip = _GLOBAL, 0
-        for k in range(1, integers.size):
-            if skip > 0:
-                skip -= 1
-            elif integers[k] != 0:
-                if state == _LOCAL:
-                    local_index[locals_], local_number[locals_] = integers[k], numbers[k]
-                    locals_ += 1
-                elif hits > hit0:
-                    label[globals_], global_number[globals_] = integers[k], numbers[k]
-                    globals_ += 1
-                else:
-                    fault = 7
-            elif state == _GLOBAL:
-                state = _LOCAL
-                local_start[hits], global_start[hits] = locals_, globals_
-                value[hits] = numbers[k]
-            else:
-                state = _GLOBAL
-                if local_start[hits] == locals_ and numbers[k] < 0:  # special data: so many pairs, of any content
-                    # Compared as numbers: no integer holds all that may stand here.
-                    inside = -numbers[k] < integers.size - k - 0.5
-                    skip = int(np.rint(-numbers[k])) if inside else integers.size
-                    fault = fault if inside else 8
-                else:
-                    sigma[hits] = numbers[k]
-                    hits += 1
-        if state == _LOCAL:
-            fault = 7
-        # What was copied is checked here, in loops that the compiler turns into vector instructions.
-        smallest, local_size[record] = _bounds(local_index, local0, locals_)
-        if not fault and min(smallest, _bounds(label, global0, globals_)[0]) < 0:
-            fault = 6
-        if not fault and not _positive(sigma, hit0, hits):
-            fault = 5
-        odd = _not_finite(value, hit0, hits) + _not_finite(sigma, hit0, hits)
-        odd += _not_finite(local_number, local0, locals_) + _not_finite(global_number, global0, globals_)
-        if odd != 0:
-            fault = 4
-        if fault:
-            break
+        k = 1
+        while k < integers.size:
+            local_start[hits], global_start[hits], value[hits] = locals_, globals_, numbers[k]
+            k += 1
+            while integers[k] != 0:
+                local_size[record] = max(local_size[record], integers[k])
+                local_index[locals_], local_number[locals_] = integers[k], numbers[k]
+                locals_ += 1
+                k += 1
+            sigma[hits] = numbers[k]
+            k += 1
+            if local_start[hits] == locals_ and sigma[hits] < 0:  # special data: so many pairs, of any content
+                k += int(np.rint(-np.float64(sigma[hits])))
+                continue
+            while k < integers.size and integers[k] != 0:
+                label[globals_], global_number[globals_] = integers[k], numbers[k]
+                globals_ += 1
+                k += 1
+            hits += 1
         record_end[record + 1] = hits
     local_start[hits], global_start[hits] = locals_, globals_
     return (
@@ -183,6 +135,4 @@ def decode(values: Any, words: _Ints, value_start: _Longs, integer_start: _Longs
         global_start[: hits + 1],
         label[:globals_],
         global_number[:globals_],
-        fault,
-        record,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.jit import compiled
-from fiducial.alignment.localfit import LARGE, SMALL, cut, down_weight, fit_record, whiten
+from fiducial.alignment.localfit import SMALL, cut, down_weight, fit_record, whiten
 from fiducial.alignment.records import ONE, U, padded, take_apart
 
 __all__ = ["look_closely"]
@@ -52,9 +52,7 @@ def look_closely(
             )  # fmt: skip
             ndfs[r] = hits - n
         if causes[r] == -1:
-            causes[r] = cut(chi2s[r], ndfs[r], cuts[0], cuts[1])[0]
-            if causes[r] < 0 and iterations > 1 and cuts[2] != 0.0 and reduced > cuts[2]:
-                causes[r] = LARGE
+            causes[r] = cut(chi2s[r], ndfs[r], reduced, iterations, cuts)[0]
             for m in range(hits):
                 at = total + m
                 pull = abs(residual[m]) * inverse[m]

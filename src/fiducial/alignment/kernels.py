@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.jit import compiled
-from fiducial.alignment.localfit import LARGE, SMALL, cut, down_weight, fit_record, penalty
+from fiducial.alignment.localfit import SMALL, cut, down_weight, fit_record, penalty
 from fiducial.alignment.records import ONE, Places, U, padded, take_apart
 
 __all__ = ["AT_ONCE", "KEPT", "NO_MATRIX", "add_rows", "fit_block", "row_start"]
@@ -336,7 +336,7 @@ def fit_block(
         value_of: present values by label.
         scales: (2,) factors on sigmas of measurements with and without global derivatives.
         slot_of: position among the variable parameters by label; for others, how many of those there are.
-        cuts: factors for huge and large chi2 (0 or less: off as in pede), and the largest down-weighting (0: off).
+        cuts: (3,) as of `localfit.cut`.
         iterations: of the local fit; more than one down-weights outliers.
         scale: weight of the file.
         mode: NO_MATRIX, AT_ONCE to add to `matrix`, KEPT to return what would be added.
@@ -383,9 +383,7 @@ def fit_block(
             )  # fmt: skip
             if cause < 0:
                 freedom += hits - n
-                cause, added = cut(chi2, hits - n, cuts[0], cuts[1])
-                if cause < 0 and iterations > 1 and cuts[2] != 0.0 and reduced > cuts[2]:
-                    cause, added = LARGE, chi2
+                cause, added = cut(chi2, hits - n, reduced, iterations, cuts)
                 total += scale * added
             if cause >= 0:
                 rejected[cause] += 1

@@ -12,7 +12,7 @@ __all__ = ["LabelCounter", "LabelTable"]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 
-DIRECT = 1 << 22  # labels below this are looked up in a plain array, others in a hash table
+DIRECT = 1 << 22  # labels below this index plain arrays, others are looked up in a hash table
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
 
 
@@ -32,14 +32,6 @@ def _largest(label: Ints) -> int:
 
 
 @compiled_exactly
-def _look_up(label: Ints, table: Ints) -> Ints:
-    out = np.empty(label.size, np.int32)
-    for g in range(label.size):
-        out[g] = table[label[g]]
-    return out
-
-
-@compiled_exactly
 def _slot(label: int, keys: Ints) -> int:
     """Where a label stands in a hash table, or the free place where it may go."""
     mask = keys.size - 1
@@ -50,7 +42,7 @@ def _slot(label: int, keys: Ints) -> int:
 
 
 @compiled_exactly
-def _fill_hash(labels: Longs, keys: Ints, values: Ints) -> None:
+def _fill(labels: Longs, keys: Ints, values: Ints) -> None:
     for k in range(labels.size):
         at = _slot(labels[k], keys)
         keys[at] = labels[k]
@@ -58,7 +50,7 @@ def _fill_hash(labels: Longs, keys: Ints, values: Ints) -> None:
 
 
 @compiled_exactly
-def _look_up_hash(label: Ints, keys: Ints, values: Ints) -> Ints:
+def _look_up(label: Ints, keys: Ints, values: Ints) -> Ints:
     out = np.empty(label.size, np.int32)
     for g in range(label.size):
         out[g] = values[_slot(label[g], keys)]
@@ -102,17 +94,10 @@ class LabelTable:
     """
 
     def __init__(self, labels: Longs) -> None:
-        self._direct = bool(labels.size == 0 or labels[-1] < DIRECT)
-        size = int(labels[-1]) + 1 if self._direct and labels.size else 1 << int(2 * labels.size).bit_length()
-        self._values = np.zeros(size, np.int32)
-        self._keys = np.zeros(0 if self._direct else size, np.int32)
-        if self._direct:
-            self._values[labels] = np.arange(labels.size)
-        else:
-            _fill_hash(labels, self._keys, self._values)
+        size = 1 << int(2 * labels.size).bit_length()
+        self._keys, self._values = np.zeros(size, np.int32), np.zeros(size, np.int32)
+        _fill(labels, self._keys, self._values)
 
     def positions(self, label: Ints) -> Ints:
         """Position of each label; the labels must be known ones."""
-        if self._direct:
-            return _look_up(label, self._values)
-        return _look_up_hash(label, self._keys, self._values)
+        return _look_up(label, self._keys, self._values)

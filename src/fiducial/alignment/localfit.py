@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fiducial.alignment.jit import compiled
 from fiducial.alignment.records import ONE, Places, U, padded
 
-__all__ = ["LARGE", "SMALL", "chi2_limit", "cut", "down_weight", "fit_record", "penalty", "whiten"]
+__all__ = ["SMALL", "chi2_limit", "cut", "down_weight", "fit_record", "penalty", "whiten"]
 
 Doubles = NDArray[np.float64]
 
@@ -51,15 +51,25 @@ def chi2_limit(ndf: int) -> float:
 
 
 @compiled
-def cut(chi2: float, ndf: int, huge: float, large: float) -> tuple[int, float]:
-    """The cause to reject a record by its chi2 or -1, and what it adds to F then."""
-    if large < 0:
-        return -1, 0.0
-    limit = chi2_limit(ndf)
-    if chi2 > np.float32(huge) * limit:
-        return HUGE, 0.0
-    if large > 0 and chi2 > np.float32(large) * limit:
-        return LARGE, np.float64(np.float32(large) * limit)
+def cut(chi2: float, ndf: int, reduced: float, iterations: int, cuts: Doubles) -> tuple[int, float]:
+    """The cause to reject a fitted record or -1, and what it adds to F then.
+
+    Args:
+        chi2: and the next two, as `fit_record` found them.
+        ndf: degrees of freedom.
+        reduced: fraction of down-weighting.
+        iterations: of the local fit.
+        cuts: (3,) factors for huge and large chi2 (0 or less: off as in pede), and the largest `reduced` (0: off).
+    """
+    huge, large = cuts[0], cuts[1]
+    if large >= 0:
+        limit = chi2_limit(ndf)
+        if chi2 > np.float32(huge) * limit:
+            return HUGE, 0.0
+        if large > 0 and chi2 > np.float32(large) * limit:
+            return LARGE, np.float64(np.float32(large) * limit)
+    if iterations > 1 and cuts[2] != 0.0 and reduced > cuts[2]:
+        return LARGE, chi2
     return -1, 0.0
 
 

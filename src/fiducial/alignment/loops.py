@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment import decoding, details, kernels, records
+from fiducial.alignment import details, kernels, records
 from fiducial.alignment.kernels import AT_ONCE, KEPT, NO_MATRIX
 from fiducial.alignment.labels import DIRECT, LabelCounter, LabelTable
 from fiducial.alignment.matrices import FullMatrix, SparseMatrix
@@ -163,11 +163,11 @@ class _Counted:
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """What the records of a block add to the sums; to the matrix, row by row, only if it was not added at once."""
+    """What the records of a block add to the sums; what is neither in matrix nor triangles was added at once."""
 
     sums: Sums
     lost: Longs
-    matrix: Doubles
+    matrix: Doubles | None
     counts: Longs
     columns: NDArray[np.uint32]
     triangles: Doubles
@@ -219,7 +219,7 @@ class Data:
             for found in blocks:
                 occurrences.add(found.label)
                 if self._reading.by_record:
-                    entries.add(self._reading.entries(found.block.decode()))
+                    entries.add(self._reading.entries(found.block.decode(checked=True)))
                 self.records += len(found.block.length)
                 self.measurements += int(found.counts[0])
                 self.records_without_fit += int(found.counts[4])
@@ -277,7 +277,7 @@ class Data:
         mode, alone = self._mode(matrix)
 
         def fit(block: RawBlock) -> _Fitted:
-            return self._fit(block, cuts, mode, self._target(mode, matrix))
+            return self._fit(block, cuts, mode, matrix)
 
         with contextlib.closing(self._workers.in_order(fit, self._blocks(), alone=alone)) as parts:
             for part in parts:
@@ -322,25 +322,21 @@ class Data:
         alone = isinstance(matrix, FullMatrix) and (large or self._workers.threads == 1)
         return (AT_ONCE if alone else KEPT), alone
 
-    def _is_private(self, matrix: FullMatrix | SparseMatrix) -> bool:
+    def _is_private(self, matrix: FullMatrix | SparseMatrix | None) -> bool:
         """Whether each block gets a matrix of its own, because that is small beside the block."""
         return isinstance(matrix, FullMatrix) and self._variables <= _PRIVATE
 
-    def _target(self, mode: int, matrix: FullMatrix | SparseMatrix | None) -> Doubles:
-        """What the elements of a block are added to at once."""
-        if mode != AT_ONCE or not isinstance(matrix, FullMatrix):
-            return _NOTHING
-        return np.zeros((self._variables, self._variables)) if self._is_private(matrix) else matrix.elements
-
-    def _fit(self, block: RawBlock, cuts: Cuts, mode: int, matrix: Doubles) -> _Fitted:
+    def _fit(self, block: RawBlock, cuts: Cuts, mode: int, matrix: FullMatrix | SparseMatrix | None) -> _Fitted:
         sums = Sums(np.zeros(self._variables + 1), np.zeros(0, np.int64))
         lost = np.zeros(self._variables + 1, np.int64)
+        private = np.zeros((self._variables, self._variables)) if self._is_private(matrix) else None
+        shared = matrix.elements if mode == AT_ONCE and isinstance(matrix, FullMatrix) else _NOTHING
         sums.chi2, sums.ndf, counts, columns, triangles = kernels.fit_block(
             *self._arrays(block), self._sizes, self._value_of, self._scales, self._slot_of, cuts.as_array(),
-            cuts.iterations, block.source.weight, mode, matrix,
+            cuts.iterations, block.source.weight, mode, shared if private is None else private,
             sums.gradient, lost, sums.rejected,
         )  # fmt: skip
-        return _Fitted(sums, lost, matrix, counts, columns, triangles, block.source.weight)
+        return _Fitted(sums, lost, private, counts, columns, triangles, block.source.weight)
 
     def _add(self, sums: Sums, part: _Fitted) -> None:
         sums.chi2 += part.sums.chi2
@@ -350,14 +346,11 @@ class Data:
         sums.accepted -= part.lost[:-1]
         sums.rejected += part.sums.rejected
         matrix = sums.matrix
-        if isinstance(matrix, FullMatrix) and len(part.matrix) and part.matrix is not matrix.elements:
+        if isinstance(matrix, FullMatrix) and part.matrix is not None:
             matrix.elements += part.matrix
         if matrix is not None and len(part.counts):
             self._workers.share(partial(matrix.add, part.counts, part.columns, part.triangles))
 
 
 def _survey(block: RawBlock) -> _Counted:
-    label, counts, fault, record = records.survey(*block.arrays())
-    if fault:
-        raise block.error(record, decoding.FAULTS[fault])
-    return _Counted(block, label, counts)
+    return _Counted(block, *block.survey())

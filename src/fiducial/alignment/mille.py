@@ -96,18 +96,34 @@ class RawBlock:
     position: Longs
     length: Longs
 
-    def decode(self) -> MilleBlock:
-        """Split the records into flat arrays.
+    def survey(self) -> tuple[Ints, Longs]:
+        """Check the records; their labels and counts, as of `records.survey`.
 
         Raises:
             DataError: a record breaks the format; file, record and byte are named.
         """
-        from fiducial.alignment import decoding
+        from fiducial.alignment import decoding, records
 
-        integers, integer_start, numbers, number_start, pairs = self.arrays()
-        *arrays, fault, record = decoding.decode(numbers, integers, number_start, integer_start, pairs)
+        label, counts, fault, record = records.survey(*self.arrays())
         if fault:
             raise self.error(record, decoding.FAULTS[fault])
+        return label, counts
+
+    def decode(self, *, checked: bool = False) -> MilleBlock:
+        """Split the records into flat arrays.
+
+        Args:
+            checked: the same records were surveyed before.
+
+        Raises:
+            DataError: as `survey`.
+        """
+        from fiducial.alignment import decoding
+
+        if not checked:
+            self.survey()
+        integers, integer_start, numbers, number_start, pairs = self.arrays()
+        arrays = decoding.decode(numbers, integers, number_start, integer_start, pairs)
         return MilleBlock(self.source, self.first_record, *arrays)
 
     def arrays(self) -> tuple[Ints, Longs, Floats, Longs, Longs]:

@@ -131,6 +131,59 @@ class MilleOutput:
         except OSError as error:
             raise self._failed(error) from None
 
+    def write_hits(
+        self,
+        record_lengths: Sequence[int] | NDArray[Any],
+        values: NDArray[Any],
+        sigmas: NDArray[Any],
+        local_counts: NDArray[Any],
+        local_indices: NDArray[Any],
+        local_derivatives: NDArray[Any],
+        global_counts: NDArray[Any],
+        labels: NDArray[Any],
+        global_derivatives: NDArray[Any],
+    ) -> int:
+        """Append records from flat arrays over all their hits.
+
+        Measurements with sigma <= 0, derivatives that are zero and records without measurements are left out.
+
+        Args:
+            record_lengths: (R,) hits of each record.
+            values: (M,) residuals.
+            sigmas: (M,) standard deviations.
+            local_counts: (M,) local derivatives of each hit.
+            local_indices: (L,) local parameters, from 1.
+            local_derivatives: (L,).
+            global_counts: (M,) global derivatives of each hit.
+            labels: (G,) labels of global parameters, > 0.
+            global_derivatives: (G,).
+
+        Returns:
+            The number of records written.
+
+        Raises:
+            DataError: the lengths do not fit each other, an index or label is not positive, or a number is not finite.
+        """
+        path, lengths = self.path, np.asarray(record_lengths, np.int64)
+        _check_lengths(path, "hits", lengths.sum(), values, sigmas, local_counts, global_counts)
+        _check_lengths(path, "local derivatives", np.sum(local_counts), local_indices, local_derivatives)
+        _check_lengths(path, "global derivatives", np.sum(global_counts), labels, global_derivatives)
+        with np.errstate(over="ignore"):
+            values, sigmas, local_derivatives, global_derivatives = (
+                np.asarray(array).astype(self.kind.number)
+                for array in (values, sigmas, local_derivatives, global_derivatives)
+            )
+        keep = ~(sigmas <= 0)
+        lengths, values, sigmas = _count_by(lengths, keep), values[keep], sigmas[keep]
+        locals_ = _keep_terms(keep, local_counts, local_indices, local_derivatives)
+        globals_ = _keep_terms(keep, global_counts, labels, global_derivatives)
+        _check_finite(path, "a value or sigma", values, sigmas)
+        for what, (_, integers, numbers) in (("local index", locals_), ("label", globals_)):
+            _check_integers(path, what, integers)
+            _check_finite(path, f"a derivative by a {what}", numbers)
+        self.write(*_pairs(lengths[lengths > 0], values, sigmas, locals_, globals_))
+        return int(np.count_nonzero(lengths))
+
     def __enter__(self) -> Self:
         """Start to write."""
         return self
@@ -291,20 +344,9 @@ def write_records(
 ) -> int:
     """Write a Mille file from flat arrays over all hits of all records.
 
-    Measurements with sigma <= 0, derivatives that are zero and records without measurements are left out. The file is
-    written under a temporary name and renamed.
-
     Args:
-        path: the file to write.
-        record_lengths: (R,) hits of each record.
-        values: (M,) residuals.
-        sigmas: (M,) standard deviations.
-        local_counts: (M,) local derivatives of each hit.
-        local_indices: (L,) local parameters, from 1.
-        local_derivatives: (L,).
-        global_counts: (M,) global derivatives of each hit.
-        labels: (G,) labels of global parameters, > 0.
-        global_derivatives: (G,).
+        path: the file to write; it appears under its name when all is written.
+        record_lengths: and all other arrays: as of `MilleOutput.write_hits`.
         kind: of the file.
         packed: compress it with gzip; if not said, a name that ends in ``.gz`` does.
 
@@ -312,28 +354,13 @@ def write_records(
         The number of records written.
 
     Raises:
-        DataError: the lengths do not fit each other, an index or label is not positive, or a number is not finite.
-        UsageError: as :class:`MilleOutput`.
+        UsageError, DataError: as :class:`MilleOutput` and its `write_hits`.
     """
-    lengths = np.asarray(record_lengths, np.int64)
-    _check_lengths(path, "hits", lengths.sum(), values, sigmas, local_counts, global_counts)
-    _check_lengths(path, "local derivatives", np.sum(local_counts), local_indices, local_derivatives)
-    _check_lengths(path, "global derivatives", np.sum(global_counts), labels, global_derivatives)
-    with np.errstate(over="ignore"):
-        values, sigmas, local_derivatives, global_derivatives = (
-            np.asarray(array).astype(kind.number) for array in (values, sigmas, local_derivatives, global_derivatives)
-        )
-    keep = ~(sigmas <= 0)
-    lengths, values, sigmas = _count_by(lengths, keep), values[keep], sigmas[keep]
-    locals_ = _keep_terms(keep, local_counts, local_indices, local_derivatives)
-    globals_ = _keep_terms(keep, global_counts, labels, global_derivatives)
-    _check_finite(path, "a value or sigma", values, sigmas)
-    for what, (_, integers, numbers) in (("local index", locals_), ("label", globals_)):
-        _check_integers(path, what, integers)
-        _check_finite(path, f"a derivative by a {what}", numbers)
     with MilleOutput(path, kind, packed=packed) as output:
-        output.write(*_pairs(lengths[lengths > 0], values, sigmas, locals_, globals_))
-    return int(np.count_nonzero(lengths))
+        return output.write_hits(
+            record_lengths, values, sigmas, local_counts, local_indices, local_derivatives, global_counts, labels,
+            global_derivatives,
+        )  # fmt: skip
 
 
 def _check_lengths(path: Path, name: str, expected: int, *arrays: NDArray[Any]) -> None:

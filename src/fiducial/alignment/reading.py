@@ -73,8 +73,8 @@ class Reading:
             damaged[str(file.path)] = error.message
 
     def decode(self, raw: RawBlock) -> MilleBlock:
-        """Split records into arrays, with their sigmas scaled."""
-        block = raw.decode()
+        """Split records that were surveyed before into arrays, with their sigmas scaled."""
+        block = raw.decode(checked=True)
         if self.global_scale == 1 and self.local_scale == 1:
             return block
         scale = np.where(np.diff(block.global_start) > 0, self.global_scale, self.local_scale)

@@ -25,7 +25,7 @@ U = np.uint64
 ONE = U(1)  # added to an unsigned index, a plain 1 would make it a floating-point number
 
 LARGEST = np.uint32(0x7FFFFFFF)  # of labels; above it an unsigned integer stands for a negative one
-NOT_FINITE, BAD_SIGMA, BAD_INDEX, BROKEN, SPECIAL_TOO_LONG = 4, 5, 6, 7, 8  # as in decoding.FAULTS
+NOT_FINITE, BAD_SIGMA, BAD_INDEX, BROKEN, SPECIAL_TOO_LONG = 4, 5, 6, 7, 8  # what they say: decoding.FAULTS
 
 
 @compiled

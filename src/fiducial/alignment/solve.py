@@ -25,6 +25,7 @@ from fiducial.alignment.constants import (
 from fiducial.alignment.convert import Selection, append_records, branches, choose
 from fiducial.alignment.geometry import Placement, place
 from fiducial.alignment.meter import metered
+from fiducial.alignment.millewriter import MilleOutput
 from fiducial.alignment.ntuple import TrackTable, read_ntuple
 from fiducial.alignment.numbering import reader
 from fiducial.alignment.outputs.res import result_text
@@ -149,16 +150,15 @@ def _convert(ntuples: Sequence[Path], before: Constants, folder: Path, setup: Se
     present = place(setup.detector, before)
     scheme = setup.recipe.parameters.scheme
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fiducial-mille-"))) / "block.bin"
-        records = stack.enter_context((folder / BINARY).open("wb"))
-        others = stack.enter_context((study.folder / BINARY).open("wb")) if study else None
+        records = stack.enter_context(MilleOutput(folder / BINARY))
+        others = stack.enter_context(MilleOutput(study.folder / BINARY)) if study else None
         for path, table in _tables(ntuples, before, branches(scheme)):
             chosen = _choose(path, table, setup)
             _gather(gathered, table, chosen, setup.detector.track_parameters)
-            append_records(records, scratch, setup.detector, table, chosen, scheme, table.hits[_RESIDUAL])
+            append_records(records, setup.detector, table, chosen, scheme, table.hits[_RESIDUAL])
             if study and others:
                 residual = true_residuals(setup.detector, table, chosen.sensor, present, study.placement)
-                append_records(others, scratch, setup.detector, table, chosen, scheme, residual)
+                append_records(others, setup.detector, table, chosen, scheme, residual)
     if not gathered.counts.used_tracks:
         dropped = {reason: number for reason, number in gathered.counts.dropped_tracks.items() if number}
         raise DataError(f"none of {gathered.counts.tracks} tracks can be used; dropped by reason: {dropped}")

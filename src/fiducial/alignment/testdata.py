@@ -7,7 +7,6 @@ larger set begins with the records of a smaller one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.millewriter import write_records
+from fiducial.alignment.millewriter import MilleOutput
 from fiducial.core.errors import UsageError
-from fiducial.storage.replace import replace_text, replacing
+from fiducial.storage.replace import replace_text
 
 __all__ = ["MODELS", "Generated", "generate"]
 
@@ -94,29 +93,23 @@ def generate(folder: Path, model: str = "wire", *, records: int = 10_000, seed: 
 def _write(
     path: Path, tracks: Callable[[np.random.Generator, int], _Records], records: int, seed: int
 ) -> tuple[int, int]:
-    """Write records chunk by chunk, each from a seed of its own; C binaries may simply follow each other."""
+    """Write records chunk by chunk, each from a seed of its own."""
     written = measurements = 0
-    part = path.with_name(f".{path.name}.{os.getpid()}.chunk")
-    try:
-        with replacing(path) as whole, whole.open("wb") as stream:
-            for number, first in enumerate(range(0, records, _CHUNK), 1):
-                # A chunk is always drawn in full: a larger set begins with the records of a smaller one.
-                chunk = tracks(np.random.default_rng([seed, number]), _CHUNK)
-                present = chunk.present[: records - first]
-                written += _write_chunk(part, chunk, len(present))
-                measurements += int(present.sum())
-                stream.write(part.read_bytes())
-    finally:
-        part.unlink(missing_ok=True)
+    with MilleOutput(path) as output:
+        for number, first in enumerate(range(0, records, _CHUNK), 1):
+            # A chunk is always drawn in full: a larger set begins with the records of a smaller one.
+            chunk = tracks(np.random.default_rng([seed, number]), _CHUNK)
+            present = chunk.present[: records - first]
+            written += _write_chunk(output, chunk, len(present))
+            measurements += int(present.sum())
     return written, measurements
 
 
-def _write_chunk(path: Path, chunk: _Records, wanted: int) -> int:
+def _write_chunk(output: MilleOutput, chunk: _Records, wanted: int) -> int:
     present = chunk.present[:wanted]
     local, label, derivative = (rows[:wanted][present] for rows in (chunk.local, chunk.label, chunk.derivative))
     measurements, locals_ = local.shape
-    return write_records(
-        path,
+    return output.write_hits(
         present.sum(axis=1),
         chunk.value[:wanted][present],
         chunk.sigma[:wanted][present],

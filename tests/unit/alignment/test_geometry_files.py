@@ -12,6 +12,7 @@ from fiducial.alignment.geometry import FASER, place, sensor_ids
 from fiducial.alignment.geometryfile import Geometry, find_geometry, geometry_text, load_geometry
 from fiducial.alignment.geometrypicture import draw_detector
 from fiducial.alignment.mille import read_blocks
+from fiducial.alignment.millewriter import MilleOutput
 from fiducial.alignment.numbering import AXES, Scheme
 from fiducial.alignment.recipe import Cuts
 from fiducial.alignment.reconstruction import reconstruct
@@ -186,10 +187,8 @@ def test_derivatives_by_a_stations_constants_are_those_of_the_crossing(tmp_path:
     scheme = Scheme(stations=AXES, layers=(), modules=(), sides=())
     chosen = choose(FASER, table, Cuts(max_residual=1.0, max_tilt=1e9, min_pz=0.0, max_pz=1e9))
     path = tmp_path / "mp2input.bin"
-    with path.open("wb") as out:
-        append_records(
-            out, tmp_path / "scratch", FASER, table, chosen, scheme, table.hits["fitParam_align_local_residual_x"]
-        )
+    with MilleOutput(path) as out:
+        append_records(out, FASER, table, chosen, scheme, table.hits["fitParam_align_local_residual_x"])
     (block,) = read_blocks(path)
     assert set(branches(scheme)) >= {f"fitParam_align_global_derivation_y_{name}" for name in AXES}
     found = np.zeros(len(chosen.sensor))

@@ -14,6 +14,7 @@ from fiducial.alignment.constants import fingerprint, write_constants
 from fiducial.alignment.convert import append_records, choose
 from fiducial.alignment.geometry import FASER
 from fiducial.alignment.mille import read_blocks
+from fiducial.alignment.millewriter import MilleOutput
 from fiducial.alignment.ntuple import TRACK_BRANCHES, TrackTable, write_ntuple
 from fiducial.alignment.numbering import FASER_SCHEME, Scheme, all_labels, layer_label, module_label, side_label
 from fiducial.alignment.recipe import Cuts, FitOptions, Recipe, find_recipe
@@ -61,9 +62,9 @@ def hits_of(table: TrackTable, track: int) -> slice:
 
 def records(tmp_path: Path, table: TrackTable, scheme: Scheme = FASER_SCHEME) -> Any:
     path = tmp_path / "mp2input.bin"
-    with path.open("wb") as file:
+    with MilleOutput(path) as output:
         chosen = choose(FASER, table, Cuts())
-        append_records(file, tmp_path / "scratch", FASER, table, chosen, scheme, table.hits[RESIDUAL])
+        append_records(output, FASER, table, chosen, scheme, table.hits[RESIDUAL])
     (block,) = read_blocks(path)
     return block
 

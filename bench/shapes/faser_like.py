@@ -1,17 +1,15 @@
 """Mille files in the shape of FASER's: four stations of three layers, eight modules and two sides; five locals.
 
-``python bench/faser_like.py TRACKS FILE.bin [SEED]`` also writes a steering file beside it. Made in blocks, so that ten
-gigabytes need no more memory than one.
+Made in blocks, so that ten gigabytes need no more memory than one.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from fiducial.alignment.millewriter import write_records
+from fiducial.alignment.millewriter import MilleOutput
 
 STATION_Z = np.array([-1900.0, 0.0, 1200.0, 2400.0])
 LAYER_Z = np.array([-30.0, 0.0, 30.0])
@@ -72,20 +70,18 @@ def write(path: Path, tracks: int, seed: int = 1) -> int:
     known = truth()
     values = np.zeros(max(known) + 1)
     values[list(known)] = list(known.values())
-    part, hits = path.with_suffix(".part"), 0
-    with path.open("wb") as stream:
+    hits = 0
+    with MilleOutput(path) as output:
         for start in range(0, tracks, BLOCK):
             track, residual, local, label, derivative = _block(min(BLOCK, tracks - start), random, values)
             lengths = np.bincount(track)
             n = len(track)
-            write_records(
-                part, lengths[lengths > 0], residual, np.full(n, RESOLUTION),
+            output.write_hits(
+                lengths[lengths > 0], residual, np.full(n, RESOLUTION),
                 np.full(n, 5), np.tile(np.arange(1, 6), n), local.ravel(),
                 np.full(n, 7), label.ravel(), derivative.ravel(),
             )  # fmt: skip
-            stream.write(part.read_bytes())
             hits += n
-    part.unlink()
     return hits
 
 
@@ -102,14 +98,3 @@ def write_steering(path: Path, data: Path) -> None:
         lines += ["Constraint 0.0", *(f"{(m * 10 + side) * 10 + 1} 1.0" for m in modules for side in (0, 1))]
         lines += ["Constraint 0.0", *(f"{m * 100 + 2} 1.0" for m in modules)]
     path.write_text("\n".join([*lines, "end"]) + "\n")
-
-
-def main() -> None:
-    tracks, path = int(sys.argv[1]), Path(sys.argv[2])
-    hits = write(path, tracks, int(sys.argv[3]) if len(sys.argv) > 3 else 1)
-    write_steering(path.with_suffix(".txt"), path)
-    print(f"{tracks} tracks, {hits} hits, {path.stat().st_size / 1e6:.0f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,15 @@
 """Mille files of a large tracker: layers of modules, straight tracks, one shift a module.
 
-``python bench/silicon_like.py PARAMETERS TRACKS FILE.bin`` also writes steering files beside it. With as many tracks
-as parameters each module has some twenty hits.
+With as many tracks as parameters each module has some twenty hits.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from fiducial.alignment.millewriter import write_records
+from fiducial.alignment.millewriter import MilleOutput
 
 LAYERS, LENGTH, RESOLUTION = 20, 1000.0, 0.02
 CROSSING = 0.05
@@ -24,8 +22,7 @@ def write(path: Path, parameters: int, tracks: int, seed: int = 1) -> None:
     modules = parameters // LAYERS
     shifts = random.normal(0, 0.1, (LAYERS, modules))
     z = np.linspace(0, LENGTH, LAYERS)
-    part = path.with_suffix(".part")
-    with path.open("wb") as stream:
+    with MilleOutput(path) as output:
         for start in range(0, tracks, BLOCK):
             n = min(BLOCK, tracks - start)
             # Most tracks come from far away, so that a module meets few others; some cross, and tie all together.
@@ -36,13 +33,11 @@ def write(path: Path, parameters: int, tracks: int, seed: int = 1) -> None:
             residual = shifts[layer, module] + random.normal(0, RESOLUTION, module.shape)
             hits = module.size
             lever = np.tile(z / LENGTH - 0.5, n)
-            write_records(
-                part, np.full(n, LAYERS), residual.ravel(), np.full(hits, RESOLUTION),
+            output.write_hits(
+                np.full(n, LAYERS), residual.ravel(), np.full(hits, RESOLUTION),
                 np.full(hits, 2), np.tile([1, 2], hits), np.stack([np.ones(hits), lever], 1).ravel(),
                 np.ones(hits, np.int64), (layer * modules + module + 1).ravel(), np.ones(hits),
             )  # fmt: skip
-            stream.write(part.read_bytes())
-    part.unlink()
 
 
 def write_steering(path: Path, data: Path, parameters: int, method: str) -> None:
@@ -54,15 +49,3 @@ def write_steering(path: Path, data: Path, parameters: int, method: str) -> None
         lines += [f"{layer * modules + m + 1} {(layer / (LAYERS - 1) - 0.5) ** power:.9g}"
                   for layer in range(LAYERS) for m in range(modules)]  # fmt: skip
     path.write_text("\n".join([*lines, "end"]) + "\n")
-
-
-def main() -> None:
-    parameters, tracks, path = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    write(path, parameters, tracks)
-    for method, suffix in (("inversion 3 0.001", ".txt"), ("sparseMINRES 3 0.01", ".minres.txt")):
-        write_steering(path.with_suffix(suffix), path, parameters, method)
-    print(f"{tracks} tracks, {parameters} parameters, {path.stat().st_size / 1e6:.0f} MB")
-
-
-if __name__ == "__main__":
-    main()
