@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from fiducial.alignment.constants import read_constants, write_constants
-from fiducial.alignment.convert import branches, choose
-from fiducial.alignment.geometry import FASER
-from fiducial.alignment.ntuple import read_ntuple, write_ntuple
-from fiducial.alignment.numbering import FASER_SCHEME
-from fiducial.alignment.raw import RawData
-from fiducial.alignment.recipe import Cuts
-from fiducial.alignment.reconstruction import reconstruct
-from fiducial.alignment.report import Report
-from fiducial.alignment.residuals import Residuals
-from fiducial.alignment.simulation import Misalignment, misalign, simulate, write_truth
-from fiducial.alignment.solve import Outputs, solve
-from fiducial.alignment.summary import Setup
+from fiducial.alignment.constants.values import read_constants, write_constants
+from fiducial.alignment.iteration.convert import branches, choose
+from fiducial.alignment.iteration.recipe import Cuts
+from fiducial.alignment.iteration.solve import Outputs, solve
+from fiducial.alignment.iteration.summary import Setup
+from fiducial.alignment.report.page import Report
+from fiducial.alignment.tracker.geometry import FASER
+from fiducial.alignment.tracker.ntuple import read_ntuple, write_ntuple
+from fiducial.alignment.tracker.numbering import FASER_SCHEME
+from fiducial.alignment.tracker.raw import RawData
+from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.residuals import Residuals
+from fiducial.alignment.tracker.simulation import Misalignment, misalign, simulate, write_truth
 
 CONVERGED = Report.threshold
 MOST_ITERATIONS = 12

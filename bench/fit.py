@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from fiducial.alignment.fit import fit
-from fiducial.alignment.result import FitResult
+from fiducial.alignment.fit.millepede import fit
+from fiducial.alignment.fit.result import FitResult
 
 DEFAULT_SETS = Path(__file__).parents[1] / "tests" / "data" / "pede"
 
@@ -81,7 +81,7 @@ def measure(steering: Path, numbers: Path, repeat: int, threads: int) -> dict[st
 
 def start_seconds(repeat: int) -> float:
     """Time of a new process until the fit is ready to run, with compiled kernels in the cache."""
-    code = "import fiducial.alignment.fit, fiducial.alignment.decoding"
+    code = "import fiducial.alignment.fit.millepede, fiducial.alignment.mille.decoding"
     times = []
     for _ in range(repeat):
         start = time.perf_counter()

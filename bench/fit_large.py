@@ -38,7 +38,7 @@ TRACKS_PER_GIGABYTE = 400_000
 _FIT = """
 import json, resource, sys, time
 from pathlib import Path
-from fiducial.alignment.fit import fit
+from fiducial.alignment.fit.millepede import fit
 began = time.perf_counter()
 fit(Path(sys.argv[3]))  # loads the kernels from their cache
 loading = time.perf_counter() - began

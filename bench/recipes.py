@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from fiducial.alignment.constants import Constants, fingerprint, read_constants, write_constants
-from fiducial.alignment.geometry import FASER
-from fiducial.alignment.ntuple import TrackTable, write_ntuple
-from fiducial.alignment.raw import RawData
-from fiducial.alignment.recipe import find_recipe
-from fiducial.alignment.reconstruction import reconstruct
-from fiducial.alignment.simulation import Misalignment, misalign, simulate, write_truth
-from fiducial.alignment.solve import Outputs, find_ntuples, solve
-from fiducial.alignment.summary import Setup
+from fiducial.alignment.constants.values import Constants, fingerprint, read_constants, write_constants
+from fiducial.alignment.iteration.recipe import find_recipe
+from fiducial.alignment.iteration.solve import Outputs, find_ntuples, solve
+from fiducial.alignment.iteration.summary import Setup
+from fiducial.alignment.tracker.geometry import FASER
+from fiducial.alignment.tracker.ntuple import TrackTable, write_ntuple
+from fiducial.alignment.tracker.raw import RawData
+from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.simulation import Misalignment, misalign, simulate, write_truth
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fiducial.alignment.fit import fit
-from fiducial.alignment.millewriter import MilleWriter
-from fiducial.alignment.result import FitResult
+from fiducial.alignment.fit.millepede import fit
+from fiducial.alignment.fit.result import FitResult
+from fiducial.alignment.mille.writer import MilleWriter
 
 METHOD = "method inversion 3 0.001\n"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.result import FitResult
+from fiducial.alignment.fit.result import FitResult
 
 DATA = Path(__file__).parent / "data" / "pede"
 

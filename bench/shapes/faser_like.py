@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fiducial.alignment.millewriter import MilleOutput
+from fiducial.alignment.mille.writer import MilleOutput
 
 STATION_Z = np.array([-1900.0, 0.0, 1200.0, 2400.0])
 LAYER_Z = np.array([-30.0, 0.0, 30.0])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fiducial.alignment.millewriter import MilleOutput
+from fiducial.alignment.mille.writer import MilleOutput
 
 LAYERS, LENGTH, RESOLUTION = 20, 1000.0, 0.02
 CROSSING = 0.05

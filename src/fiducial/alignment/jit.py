@@ -21,8 +21,9 @@ _LOST: list[str] = []  # kernels that no folder was found for
 
 
 # numba asks whether a kernel's own file has changed, not those of the kernels that were compiled into it.
-_SOURCES = ("decoding", "details", "jit", "kernels", "labels", "localfit", "matrices", "records")
-_STATUS = [Path(__file__).with_name(f"{name}.py").stat() for name in _SOURCES]
+_FIT = ("fit/details", "fit/kernels", "fit/localfit", "fit/matrices")
+_SOURCES = ("jit", *_FIT, "mille/decoding", "mille/labels", "mille/records")
+_STATUS = [(Path(__file__).parent / f"{name}.py").stat() for name in _SOURCES]
 _STAMP = tuple((status.st_mtime_ns, status.st_size) for status in _STATUS)
 
 

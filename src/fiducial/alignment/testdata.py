@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.millewriter import MilleOutput
+from fiducial.alignment.mille.writer import MilleOutput
 from fiducial.core.errors import UsageError
 from fiducial.storage.replace import replace_text
 

@@ -42,9 +42,9 @@ def simulate(
     json_: Json = False,
 ) -> None:
     """Make raw files of muons in a tracker that is not where it should be."""
-    from fiducial.alignment.geometryfile import find_geometry
-    from fiducial.alignment.raw import raw_path, write_raw
-    from fiducial.alignment.simulation import misalign, simulate, write_truth
+    from fiducial.alignment.tracker.geometryfile import find_geometry
+    from fiducial.alignment.tracker.raw import raw_path, write_raw
+    from fiducial.alignment.tracker.simulation import misalign, simulate, write_truth
     from fiducial.core.filerange import parse_range
 
     numbers, known = parse_range(files), find_geometry(geometry)
@@ -78,8 +78,8 @@ def truth(
     geometry: GeometryFile = None,
 ) -> None:
     """Write where a simulated tracker really is, without any muons."""
-    from fiducial.alignment.geometryfile import find_geometry
-    from fiducial.alignment.simulation import misalign, write_truth
+    from fiducial.alignment.tracker.geometryfile import find_geometry
+    from fiducial.alignment.tracker.simulation import misalign, write_truth
 
     known = find_geometry(geometry)
     misalignment = known.misalignment.scaled(misaligned)
@@ -96,11 +96,11 @@ def reconstruct(
     json_: Json = False,
 ) -> None:
     """Fit the tracks of a raw file and write what an alignment needs to know of them."""
-    from fiducial.alignment.constants import fingerprint, read_constants
-    from fiducial.alignment.geometryfile import find_geometry
-    from fiducial.alignment.ntuple import write_ntuple
-    from fiducial.alignment.raw import read_raw
-    from fiducial.alignment.reconstruction import reconstruct
+    from fiducial.alignment.constants.values import fingerprint, read_constants
+    from fiducial.alignment.tracker.geometryfile import find_geometry
+    from fiducial.alignment.tracker.ntuple import write_ntuple
+    from fiducial.alignment.tracker.raw import read_raw
+    from fiducial.alignment.tracker.reconstruction import reconstruct
 
     output.unlink(missing_ok=True)
     found = find_geometry(geometry)
@@ -139,12 +139,12 @@ def solve(
     json_: Json = False,
 ) -> None:
     """Fit the parameters of one iteration and add them to the constants."""
-    from fiducial.alignment.geometryfile import find_geometry
-    from fiducial.alignment.recipe import find_recipe
-    from fiducial.alignment.solve import Outputs, find_ntuples
-    from fiducial.alignment.solve import solve as run
-    from fiducial.alignment.summary import Setup
-    from fiducial.alignment.summary import metrics as numbers
+    from fiducial.alignment.iteration.recipe import find_recipe
+    from fiducial.alignment.iteration.solve import Outputs, find_ntuples
+    from fiducial.alignment.iteration.solve import solve as run
+    from fiducial.alignment.iteration.summary import Setup
+    from fiducial.alignment.iteration.summary import metrics as numbers
+    from fiducial.alignment.tracker.geometryfile import find_geometry
     from fiducial.cli.fit import kernels_told, pede_setting
 
     outputs = Outputs(output_dir, new_constants, summary or output_dir / "summary.json", metrics, keep_records)
@@ -165,7 +165,7 @@ def report(
     json_: Json = False,
 ) -> None:
     """Write a page that shows whether an alignment is good: one file of HTML, complete in itself."""
-    from fiducial.alignment.report import Report, write_report
+    from fiducial.alignment.report.page import Report, write_report
 
     show(write_report(summaries, Report(output, title, picture, threshold)), json_)
 

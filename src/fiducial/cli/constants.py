@@ -11,10 +11,10 @@ import typer
 from fiducial.cli.lazy import subject_app
 
 if TYPE_CHECKING:
-    from fiducial.alignment.constants import Constants
-    from fiducial.alignment.constantscheck import Checked
-    from fiducial.alignment.constantscompare import Difference
-    from fiducial.alignment.geometry import Detector
+    from fiducial.alignment.constants.check import Checked
+    from fiducial.alignment.constants.compare import Difference
+    from fiducial.alignment.constants.values import Constants
+    from fiducial.alignment.tracker.geometry import Detector
 
 app = subject_app(no_args_is_help=True, help="Read, compare, draw and check alignment constants.")
 
@@ -38,7 +38,7 @@ def show(
     json_: Json = False,
 ) -> None:
     """List constants by key in um and mrad, their sums over the modules of each layer, and the checksum (Adler-32)."""
-    from fiducial.alignment.constants import checksum, read_constants
+    from fiducial.alignment.constants.values import checksum, read_constants
     from fiducial.core.errors import UsageError
 
     if csv and json_:
@@ -53,13 +53,13 @@ def show(
 
 
 def _detector(geometry: Path | None) -> Detector:
-    from fiducial.alignment.geometryfile import find_geometry
+    from fiducial.alignment.tracker.geometryfile import find_geometry
 
     return find_geometry(geometry).detector
 
 
 def _show_json(file: Path, adler32: str, constants: Constants) -> None:
-    from fiducial.alignment.constantscompare import layer_sums
+    from fiducial.alignment.constants.compare import layer_sums
     from fiducial.cli.output import print_json
 
     sums = {layer: {"modules": count, "sum": six} for layer, (count, six) in layer_sums(constants).items()}
@@ -68,14 +68,14 @@ def _show_json(file: Path, adler32: str, constants: Constants) -> None:
 
 def _show_csv(constants: Constants) -> None:
     typer.echo("key,level," + ",".join(f"{axis}_{'rad' if axis.startswith('r') else 'mm'}" for axis in _AXES))
-    from fiducial.alignment.constantscompare import level
+    from fiducial.alignment.constants.compare import level
 
     for key in sorted(constants):
         typer.echo(",".join([key, level(key), *map(repr, constants[key])]))
 
 
 def _show_table(file: Path, adler32: str, constants: Constants) -> None:
-    from fiducial.alignment.constantscompare import layer_sums, level
+    from fiducial.alignment.constants.compare import layer_sums, level
     from fiducial.cli.output import print_table
     from fiducial.core.wording import plural
 
@@ -103,7 +103,7 @@ def _rounded(total: float) -> float:
 
 
 def _readable(six: Iterable[float]) -> list[str]:
-    from fiducial.alignment.constantscompare import readable
+    from fiducial.alignment.constants.compare import readable
 
     return [readable(value, axis) for value, axis in zip(six, _AXES, strict=True)]
 
@@ -123,7 +123,7 @@ def diff(
 
     Exits with 0 if they are equal, with 1 if they differ. A key that only one file has is compared with zeros.
     """
-    from fiducial.alignment.constantscompare import differences, read_any
+    from fiducial.alignment.constants.compare import differences, read_any
     from fiducial.cli.output import print_json
 
     detector = _detector(geometry)
@@ -156,7 +156,7 @@ def _show_alone(file: Path, keys: Sequence[str]) -> None:
 
 
 def _show_differences(found: Sequence[Difference], tolerance: float, rows: int) -> None:
-    from fiducial.alignment.constantscompare import level, readable, unit_of
+    from fiducial.alignment.constants.compare import level, readable, unit_of
     from fiducial.cli.output import print_table
 
     within = f" by more than {tolerance:g} mm or rad" if tolerance else ""
@@ -187,9 +187,9 @@ def plot(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Draw constants by station, layer and module; several files over each other, or one after the other."""
-    from fiducial.alignment.constantscompare import read_any
-    from fiducial.alignment.constantspicture import Named, draw_constants
-    from fiducial.alignment.reportsvg import check_picture
+    from fiducial.alignment.constants.compare import read_any
+    from fiducial.alignment.constants.picture import Named, draw_constants
+    from fiducial.alignment.report.svg import check_picture
     from fiducial.cli.output import print_json
     from fiducial.core.errors import UsageError
     from fiducial.storage.replace import replace_bytes
@@ -226,7 +226,7 @@ def check(
 
     Exits with 1 if there is a mistake; sizes that are unlikely are only warned of.
     """
-    from fiducial.alignment.constantscheck import check_file
+    from fiducial.alignment.constants.check import check_file
     from fiducial.cli.output import print_json
 
     detector = _detector(geometry)
@@ -241,7 +241,7 @@ def check(
 
 
 def _show_checked(checked: Checked) -> None:
-    from fiducial.alignment.constantscheck import excerpt
+    from fiducial.alignment.constants.check import excerpt
     from fiducial.core.wording import plural
 
     for fault in checked.faults:

@@ -61,7 +61,7 @@ def demo(
 def _known(recipe: str) -> str:
     """A recipe that can be taken: found out before anything is begun."""
     from fiducial.alignment.faser.request import parse_recipe
-    from fiducial.alignment.recipe import find_recipe
+    from fiducial.alignment.iteration.recipe import find_recipe
 
     name = parse_recipe(recipe)
     find_recipe(name)

@@ -14,7 +14,7 @@ from fiducial.cli.lazy import subject_app
 from fiducial.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from fiducial.alignment.result import FitResult
+    from fiducial.alignment.fit.result import FitResult
 
 __all__ = ["app", "command", "kernels_told", "pede_setting", "prepare_threads"]
 
@@ -82,7 +82,7 @@ def prepare_threads() -> None:
 
 def _check_parquet(*, wanted: bool) -> None:
     if wanted:
-        from fiducial.alignment.outputs.table import require_pyarrow
+        from fiducial.alignment.fit.outputs.table import require_pyarrow
 
         require_pyarrow()
 
@@ -111,14 +111,14 @@ _COMPILING_AGAIN = "compiling the fit's kernels (about 20 s); set NUMBA_CACHE_DI
 
 def _fit(steering: Path, output: Path, *, threads: int | None, check: bool, parquet: bool) -> FitResult:
     with kernels_told() as tell:
-        from fiducial.alignment.fit import fit_into
+        from fiducial.alignment.fit.millepede import fit_into
 
         added = {"checkinput": (1.0,)} if check else {}
         return fit_into(steering, output, threads=threads, parquet=parquet, options=added, progress=tell)
 
 
 def _fit_with(program: str, steering: Path, output: Path, *, check: bool, timeout: float | None) -> FitResult:
-    from fiducial.alignment.external import fit_with
+    from fiducial.alignment.fit.external import fit_with
     from fiducial.cli.status import told
 
     if check:
@@ -133,13 +133,13 @@ def _refuse_timeout(timeout: float | None) -> None:
 
 
 def _write_parquet(result: FitResult, output: Path) -> None:
-    from fiducial.alignment.outputs.table import write_table
+    from fiducial.alignment.fit.outputs.table import write_table
 
     write_table(result, output / "millepede.parquet")
 
 
 def _show(result: FitResult, output: Path) -> None:
-    from fiducial.alignment.outputs.his import drawing
+    from fiducial.alignment.fit.outputs.his import drawing
     from fiducial.cli.output import amount, span
 
     if not result.checked:

@@ -10,7 +10,7 @@ import typer
 from fiducial.cli.lazy import subject_app
 
 if TYPE_CHECKING:
-    from fiducial.alignment.geometryfile import Geometry
+    from fiducial.alignment.tracker.geometryfile import Geometry
 
 app = subject_app(no_args_is_help=True, help="Show and check geometry files: planes, sensors, magnets, beam.")
 
@@ -26,7 +26,7 @@ def show(
     json_: Json = False,
 ) -> None:
     """List a detector's layers and what it measures; or draw it; or print it as a file."""
-    from fiducial.alignment.geometryfile import find_geometry, geometry_text
+    from fiducial.alignment.tracker.geometryfile import find_geometry, geometry_text
     from fiducial.cli.output import print_json, print_table
 
     known = find_geometry(file)
@@ -45,8 +45,8 @@ def show(
 
 
 def _draw(known: Geometry, picture: Path) -> None:
-    from fiducial.alignment.geometrypicture import draw_detector
-    from fiducial.alignment.reportsvg import check_picture
+    from fiducial.alignment.report.svg import check_picture
+    from fiducial.alignment.tracker.geometrypicture import draw_detector
     from fiducial.storage.replace import replace_bytes
 
     check_picture(picture)
@@ -57,9 +57,9 @@ def _draw(known: Geometry, picture: Path) -> None:
 @app.command()
 def check(file: File, json_: Json = False) -> None:
     """Check a geometry file, and tell whether its recipe fits it."""
-    from fiducial.alignment.geometryfile import find_geometry
-    from fiducial.alignment.recipe import find_recipe
-    from fiducial.alignment.steeringfiles import Plan
+    from fiducial.alignment.iteration.recipe import find_recipe
+    from fiducial.alignment.iteration.steeringfiles import Plan
+    from fiducial.alignment.tracker.geometryfile import find_geometry
     from fiducial.cli.output import print_json
 
     known = find_geometry(file)

@@ -13,8 +13,8 @@ import typer
 from fiducial.cli.lazy import subject_app
 
 if TYPE_CHECKING:
-    from fiducial.alignment.mille import MilleFile
-    from fiducial.alignment.milleinspect import Contents, Record
+    from fiducial.alignment.mille.inspect import Contents, Record
+    from fiducial.alignment.mille.reader import MilleFile
 
 app = subject_app(no_args_is_help=True, help="Show, check and convert Mille binary files.")
 
@@ -48,7 +48,7 @@ def show(
 
     Exits with 1 if one of them is damaged.
     """
-    from fiducial.alignment.milleinspect import parse_records, records_of
+    from fiducial.alignment.mille.inspect import parse_records, records_of
     from fiducial.cli.output import print_json
 
     found = list(records_of(_source(file, fortran), *parse_records(records))) if json_ else []
@@ -64,8 +64,8 @@ def show(
 
 
 def _source(path: Path, fortran: bool | None) -> MilleFile:
-    from fiducial.alignment.mille import MilleFile
-    from fiducial.alignment.milleinspect import is_fortran
+    from fiducial.alignment.mille.inspect import is_fortran
+    from fiducial.alignment.mille.reader import MilleFile
 
     return MilleFile(path, is_fortran(path) if fortran is None else fortran)
 
@@ -122,7 +122,7 @@ def check(
 
 def _check_one(path: Path, fortran: bool | None, *, labels: bool, show: bool) -> tuple[dict[str, Any], int]:
     """What was found in a file for programs, and an exit code; for people it is printed."""
-    from fiducial.alignment.milleinspect import count_file
+    from fiducial.alignment.mille.inspect import count_file
     from fiducial.core.errors import FiducialError
 
     try:
@@ -179,9 +179,9 @@ def convert(
     json_: Json = False,
 ) -> None:
     """Write a file again as another kind, or some of its records; special data and zeros are kept."""
-    from fiducial.alignment.milleconvert import Wanted, convert
-    from fiducial.alignment.milleinspect import parse_records
-    from fiducial.alignment.millewriter import Kind
+    from fiducial.alignment.mille.convert import Wanted, convert
+    from fiducial.alignment.mille.inspect import parse_records
+    from fiducial.alignment.mille.writer import Kind
     from fiducial.cli.output import print_json
     from fiducial.core.wording import plural
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from fiducial.alignment.outputs.files import announce, write_failure
+from fiducial.alignment.fit.outputs.files import announce, write_failure
 from fiducial.alignment.verdict import NoSteeringError, TwoSteeringsError, verdict_of
 from fiducial.core.errors import FiducialError, UsageError
 
 if TYPE_CHECKING:
-    from fiducial.alignment.result import FitResult
+    from fiducial.alignment.fit.result import FitResult
     from fiducial.alignment.testdata import Generated
 
 __all__ = ["Words", "main", "read_words"]
@@ -173,7 +173,7 @@ def _fit(words: Words) -> int:
         made = _make(words)
         steering = Path(words.steering or (_TEST if made else _DEFAULT))
         print(f" Millepede II fit by Fiducial, steering file {steering}\n", flush=True)
-        from fiducial.alignment.fit import fit_into
+        from fiducial.alignment.fit.millepede import fit_into
 
         result = fit_into(steering, Path(), options=words.options, progress=tell)
     _print(result, made)
@@ -193,9 +193,9 @@ def _make(words: Words) -> Generated | None:
 
 
 def _print(result: FitResult, made: Generated | None) -> None:
-    from fiducial.alignment.outputs.his import drawing
-    from fiducial.alignment.outputs.log import log_text
-    from fiducial.alignment.outputs.res import result_text
+    from fiducial.alignment.fit.outputs.his import drawing
+    from fiducial.alignment.fit.outputs.log import log_text
+    from fiducial.alignment.fit.outputs.res import result_text
 
     print(log_text(result, explained=False))
     for histogram in result.histograms if result.draw else ():

@@ -10,7 +10,7 @@ import typer
 from fiducial.cli.lazy import subject_app
 
 if TYPE_CHECKING:
-    from fiducial.alignment.steeringfiles import Plan
+    from fiducial.alignment.iteration.steeringfiles import Plan
 
 app = subject_app(no_args_is_help=True, help="List, show and check recipes: cuts, parameters, constraints, steps.")
 
@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command(name="list")
 def list_(json_: Json = False) -> None:
     """List the recipes that come with the package."""
-    from fiducial.alignment.recipe import find_recipe, recipe_names
+    from fiducial.alignment.iteration.recipe import find_recipe, recipe_names
     from fiducial.cli.output import print_json, print_table
 
     recipes = [find_recipe(name) for name in recipe_names()]
@@ -37,7 +37,7 @@ def show(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with everything left at its default.")] = False,
 ) -> None:
     """Print a recipe: `show NAME > my.toml` is the start of an own one."""
-    from fiducial.alignment.recipe import find_recipe, recipe_text
+    from fiducial.alignment.iteration.recipe import find_recipe, recipe_text
     from fiducial.cli.output import print_json
 
     recipe = find_recipe(name)
@@ -57,9 +57,9 @@ def check(
     json_: Json = False,
 ) -> None:
     """Check a recipe, and tell what each step would fit of a detector."""
-    from fiducial.alignment.geometryfile import find_geometry
-    from fiducial.alignment.recipe import find_recipe
-    from fiducial.alignment.steeringfiles import Plan
+    from fiducial.alignment.iteration.recipe import find_recipe
+    from fiducial.alignment.iteration.steeringfiles import Plan
+    from fiducial.alignment.tracker.geometryfile import find_geometry
     from fiducial.cli.output import print_json, print_table
 
     detector = find_geometry(geometry).detector

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiducial.alignment import mille
-from fiducial.alignment.fit import fit
-from fiducial.alignment.millewriter import Kind, MilleWriter
-from fiducial.alignment.result import FitResult
+from fiducial.alignment.fit.millepede import fit
+from fiducial.alignment.fit.result import FitResult
+from fiducial.alignment.mille import reader
+from fiducial.alignment.mille.writer import Kind, MilleWriter
 
 LARGEST = 2**31 - 1
 Pairs = list[tuple[int, float]]
@@ -157,8 +157,8 @@ def test_the_fit_is_the_solution_of_the_large_system(
     three = fit(path, threads=3)
     assert np.array_equal(three.values, found.values)
     assert np.array_equal(three.covariance, found.covariance)
-    monkeypatch.setitem(mille.raw_blocks.__kwdefaults__, "block_words", 300)
-    monkeypatch.setattr("fiducial.alignment.loops._KEEP_BYTES", 0)
+    monkeypatch.setitem(reader.raw_blocks.__kwdefaults__, "block_words", 300)
+    monkeypatch.setattr("fiducial.alignment.fit.loops._KEEP_BYTES", 0)
     np.testing.assert_allclose(fit(path).values, found.values, rtol=1e-11, atol=1e-12)
 
 

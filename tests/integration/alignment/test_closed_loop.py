@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fiducial.alignment.constants import checksum, fingerprint, read_constants, write_constants
-from fiducial.alignment.geometry import FASER
-from fiducial.alignment.ntuple import write_ntuple
-from fiducial.alignment.raw import RawData
-from fiducial.alignment.reconstruction import reconstruct
-from fiducial.alignment.simulation import Misalignment, misalign, simulate, write_truth
-from fiducial.alignment.solve import Outputs, find_ntuples, solve
-from fiducial.alignment.summary import Setup, metrics
+from fiducial.alignment.constants.values import checksum, fingerprint, read_constants, write_constants
+from fiducial.alignment.iteration.solve import Outputs, find_ntuples, solve
+from fiducial.alignment.iteration.summary import Setup, metrics
+from fiducial.alignment.tracker.geometry import FASER
+from fiducial.alignment.tracker.ntuple import write_ntuple
+from fiducial.alignment.tracker.raw import RawData
+from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.simulation import Misalignment, misalign, simulate, write_truth
 
 RESIDUAL = "fitParam_align_local_residual_x"
 TRUTH = misalign(FASER, Misalignment(), seed=1)

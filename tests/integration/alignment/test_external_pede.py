@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiducial.alignment.constants import fingerprint, read_constants
-from fiducial.alignment.external import fit_with
-from fiducial.alignment.fit import fit_into
-from fiducial.alignment.geometry import FASER
-from fiducial.alignment.ntuple import write_ntuple
-from fiducial.alignment.outputs.files import read_end
-from fiducial.alignment.reconstruction import reconstruct
-from fiducial.alignment.simulation import Misalignment, misalign, simulate
+from fiducial.alignment.constants.values import fingerprint, read_constants
+from fiducial.alignment.fit.external import fit_with
+from fiducial.alignment.fit.millepede import fit_into
+from fiducial.alignment.fit.outputs.files import read_end
 from fiducial.alignment.testdata import generate
+from fiducial.alignment.tracker.geometry import FASER
+from fiducial.alignment.tracker.ntuple import write_ntuple
+from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.simulation import Misalignment, misalign, simulate
 from fiducial.alignment.verdict import FitError
 from fiducial.cli.main import main
 from fiducial.core.errors import DataError, NotFoundError

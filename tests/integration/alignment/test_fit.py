@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiducial.alignment.fit import fit, fit_into
-from fiducial.alignment.millewriter import MilleWriter
-from fiducial.alignment.result import FitError, read_results, verdict_of
+from fiducial.alignment.fit.millepede import fit, fit_into
+from fiducial.alignment.fit.result import FitError, read_results, verdict_of
+from fiducial.alignment.mille.writer import MilleWriter
 from fiducial.alignment.verdict import WriteError
 from fiducial.core.errors import DataError, FiducialError, NotFoundError, SteeringError
 from line_tracks import FIX_TWO, fit_tracks, steer, write_tracks
@@ -331,7 +331,7 @@ def append(path: Path) -> None:
 def test_a_file_that_changes_between_loops_ends_the_fit(
     action: Callable[[Path], object], lenient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fiducial.alignment.loops._KEEP_BYTES", 0)
+    monkeypatch.setattr("fiducial.alignment.fit.loops._KEEP_BYTES", 0)
     write_tracks(tmp_path / "tracks.bin")
     with pytest.raises(DataError, match=r"tracks\.bin: it was changed while it was being read") as caught:
         fit_into(steer(tmp_path, FIX_TWO + lenient), tmp_path, progress=told(tmp_path, "loop 1", action))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiducial.alignment.fit import fit, fit_into
-from fiducial.alignment.millewriter import MilleWriter
-from fiducial.alignment.result import FitError, FitResult, read_results
-from fiducial.alignment.weakmodes import weak_modes
+from fiducial.alignment.fit.linear.weakmodes import weak_modes
+from fiducial.alignment.fit.millepede import fit, fit_into
+from fiducial.alignment.fit.result import FitError, FitResult, read_results
+from fiducial.alignment.mille.writer import MilleWriter
 from fiducial.core.errors import DataError, FiducialError
 from line_tracks import FIX_TWO, METHOD, fit_tracks, steer, write_tracks
 from pede_reference import DATA, unpack

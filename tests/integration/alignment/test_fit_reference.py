@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fiducial.alignment.fit import fit
-from fiducial.alignment.result import FitError
+from fiducial.alignment.fit.millepede import fit
+from fiducial.alignment.fit.result import FitError
 from pede_reference import DATA, assert_same, read_reference, read_verdict, unpack
 
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fiducial.alignment.mille import MilleFile, raw_blocks
-from fiducial.alignment.milleinspect import count_file, is_fortran, records_of
-from fiducial.alignment.millewriter import Kind, MilleWriter
+from fiducial.alignment.mille.inspect import count_file, is_fortran, records_of
+from fiducial.alignment.mille.reader import MilleFile, raw_blocks
+from fiducial.alignment.mille.writer import Kind, MilleWriter
 from fiducial.core.errors import DataError
 
 KINDS = [Kind.C_FLOAT, Kind.C_DOUBLE, Kind.FORTRAN]

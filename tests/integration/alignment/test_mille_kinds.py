@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fiducial.alignment.mille import MilleFile, read_blocks
-from fiducial.alignment.milleconvert import Wanted, convert
-from fiducial.alignment.milleinspect import count_file, is_fortran, records_of
-from fiducial.alignment.millewriter import Kind, MilleWriter, write_records
+from fiducial.alignment.mille.convert import Wanted, convert
+from fiducial.alignment.mille.inspect import count_file, is_fortran, records_of
+from fiducial.alignment.mille.reader import MilleFile, read_blocks
+from fiducial.alignment.mille.writer import Kind, MilleWriter, write_records
 from fiducial.core.errors import DataError, UsageError
 
 KINDS = [(Kind.C_FLOAT, False), (Kind.C_FLOAT, True), (Kind.C_DOUBLE, False), (Kind.C_DOUBLE, True)]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiducial.alignment.fit import fit, fit_into
-from fiducial.alignment.outputs.his import Histogram
+from fiducial.alignment.fit.millepede import fit, fit_into
+from fiducial.alignment.fit.outputs.his import Histogram
 from fiducial.alignment.testdata import generate
 from pede_reference import DATA, unpack
 

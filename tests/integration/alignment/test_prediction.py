@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiducial.alignment import loops
-from fiducial.alignment.fit import fit
-from fiducial.alignment.prediction import Shortcut
-from fiducial.alignment.result import FitResult
+from fiducial.alignment.fit import loops
+from fiducial.alignment.fit.millepede import fit
+from fiducial.alignment.fit.prediction import Shortcut
+from fiducial.alignment.fit.result import FitResult
 from pede_reference import assert_same, read_reference, unpack
 
 

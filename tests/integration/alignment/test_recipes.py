@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fiducial.alignment.constants import Constants, fingerprint, read_constants, write_constants
-from fiducial.alignment.geometry import Detector
-from fiducial.alignment.geometryfile import Geometry, load_geometry
-from fiducial.alignment.modes import unpack_correlations
-from fiducial.alignment.ntuple import write_ntuple
-from fiducial.alignment.raw import RawData
-from fiducial.alignment.recipe import Recipe, find_recipe
-from fiducial.alignment.reconstruction import reconstruct
-from fiducial.alignment.result import read_results
-from fiducial.alignment.simulation import misalign, simulate, write_truth
-from fiducial.alignment.solve import Outputs, find_ntuples, solve
-from fiducial.alignment.summary import Setup
+from fiducial.alignment.constants.values import Constants, fingerprint, read_constants, write_constants
+from fiducial.alignment.fit.result import read_results
+from fiducial.alignment.iteration.modes import unpack_correlations
+from fiducial.alignment.iteration.recipe import Recipe, find_recipe
+from fiducial.alignment.iteration.solve import Outputs, find_ntuples, solve
+from fiducial.alignment.iteration.summary import Setup
+from fiducial.alignment.tracker.geometry import Detector
+from fiducial.alignment.tracker.geometryfile import Geometry, load_geometry
+from fiducial.alignment.tracker.ntuple import write_ntuple
+from fiducial.alignment.tracker.raw import RawData
+from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.simulation import misalign, simulate, write_truth
 from fiducial.core.errors import DataError
 
 RESIDUAL = "fitParam_align_local_residual_x"
@@ -190,7 +190,8 @@ def test_the_summary_tells_time_memory_correlations_and_weak_modes(aligned: Loop
 
 def test_a_method_without_errors_is_refused(aligned: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing would move by more than its error, and the alignment would pass for converged."""
-    monkeypatch.setattr("fiducial.alignment.methods._SMALL", 0)  # small systems are solved exactly, with errors
+    # Small systems would be solved exactly, with errors.
+    monkeypatch.setattr("fiducial.alignment.fit.linear.methods._SMALL", 0)
     recipe = find_recipe("one-fit")
     without = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"method": "sparseMINRES"})})
     with pytest.raises(DataError, match="step fit: method sparseMINRES gives no errors"):

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fiducial.alignment.report import Report, write_report
-from fiducial.alignment.reportdata import read_series
-from fiducial.alignment.reportstory import Note, judge, notes, number, rows, signed
+from fiducial.alignment.report.data import read_series
+from fiducial.alignment.report.page import Report, write_report
+from fiducial.alignment.report.story import Note, judge, notes, number, rows, signed
 from fiducial.cli import main
 from fiducial.core.errors import DataError, FiducialError, NotFoundError, UsageError
 from summaries import summary, write, write_series

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from fiducial.alignment.report import Report, write_report
-from fiducial.alignment.reportdata import Kind, Mode, Series, read_series
-from fiducial.alignment.reportdots import dot_plots
-from fiducial.alignment.reportmodes import (
+from fiducial.alignment.report.data import Kind, Mode, Series, read_series
+from fiducial.alignment.report.dots import dot_plots
+from fiducial.alignment.report.modes import (
     Motion,
     correlation_plots,
     in_words,
@@ -22,9 +21,10 @@ from fiducial.alignment.reportmodes import (
     weak_parameters,
     weakness,
 )
-from fiducial.alignment.reportplots import linear_range, plots
-from fiducial.alignment.reportstory import number
-from fiducial.alignment.reporttables import number_tables
+from fiducial.alignment.report.page import Report, write_report
+from fiducial.alignment.report.plots import linear_range, plots
+from fiducial.alignment.report.story import number
+from fiducial.alignment.report.tables import number_tables
 from fiducial.core.errors import DataError
 from summaries import summary, write, write_series
 

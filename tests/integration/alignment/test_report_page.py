@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fiducial.alignment.report import Report, write_report
+from fiducial.alignment.report.page import Report, write_report
 from summaries import write_series
 
 pytestmark = pytest.mark.needs("chromium")

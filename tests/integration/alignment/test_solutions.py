@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fiducial.alignment import minres, tiles
-from fiducial.alignment.constraints import Constraints
-from fiducial.alignment.kernels import row_start
-from fiducial.alignment.loops import Workers
-from fiducial.alignment.matrices import FullMatrix, SparseMatrix
-from fiducial.alignment.minres import IterativeSolution
-from fiducial.alignment.solution import ExactSolution, Solution
-from fiducial.alignment.tiles import TiledSolution
+from fiducial.alignment.fit.kernels import row_start
+from fiducial.alignment.fit.linear import minres, tiles
+from fiducial.alignment.fit.linear.constraints import Constraints
+from fiducial.alignment.fit.linear.exact import ExactSolution, Solution
+from fiducial.alignment.fit.linear.minres import IterativeSolution
+from fiducial.alignment.fit.linear.tiles import TiledSolution
+from fiducial.alignment.fit.loops import Workers
+from fiducial.alignment.fit.matrices import FullMatrix, SparseMatrix
 from fiducial.core.errors import DataError
 
 Doubles = NDArray[np.float64]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiducial.alignment.fit import fit
+from fiducial.alignment.fit.millepede import fit
 from fiducial.alignment.testdata import generate
 
 MODELS_OF_ALL_SCATTERING = ["wire", "BP", "BRLF", "BRLC"]

@@ -10,7 +10,7 @@ import pytest
 
 import calypso
 from aligning import NAME, SIMULATED, align, fiducial
-from fiducial.alignment.recipe import load_recipe, recipe_text
+from fiducial.alignment.iteration.recipe import load_recipe, recipe_text
 
 OF_EACH_STEP = {"mp2str.txt", "mp2par.txt", "mp2con.txt"} | {
     f"millepede.{kind}" for kind in ("res", "log", "end", "his", "json")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fiducial.alignment.millewriter import MilleWriter
+from fiducial.alignment.mille.writer import MilleWriter
 from fiducial.cli.main import main
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fiducial.alignment.millewriter import Kind, MilleWriter
+from fiducial.alignment.mille.writer import Kind, MilleWriter
 from fiducial.cli.main import main
 
 

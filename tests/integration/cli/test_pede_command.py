@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fiducial.alignment.outputs.files import read_end
-from fiducial.alignment.outputs.res import read_results
+from fiducial.alignment.fit.outputs.files import read_end
+from fiducial.alignment.fit.outputs.res import read_results
 from fiducial.cli.pede import main
 
 PROGRAM = [sys.executable, "-c", "from fiducial.cli.pede import main; main()"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import fiducial
-from fiducial.alignment.report import Report
+from fiducial.alignment.report.page import Report
 from fiducial.cli.alignment import report
 from fiducial.core.check import check
 from fiducial.core.workflowfile import WorkflowFile, load

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiducial.alignment.constants import Constants, format_constants, parse_constants
-from fiducial.alignment.constantscheck import check_file, excerpt
-from fiducial.alignment.constantscompare import differences, layer_sums, read_any, readable
-from fiducial.alignment.constantsgrammar import scan
+from fiducial.alignment.constants.check import check_file, excerpt
+from fiducial.alignment.constants.compare import differences, layer_sums, read_any, readable
+from fiducial.alignment.constants.grammar import scan
+from fiducial.alignment.constants.values import Constants, format_constants, parse_constants
 from fiducial.core.errors import DataError, NotFoundError
 
 SIX = "[0, 0, 0, 0, 0, 0]"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fiducial.alignment.faser.recipes import recipe_of_sets, usual_recipe
-from fiducial.alignment.recipe import recipe_names
+from fiducial.alignment.iteration.recipe import recipe_names
 from fiducial.core.errors import UsageError
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fiducial.alignment.reading import Reading
-from fiducial.alignment.settings import Search, Settings
-from fiducial.alignment.steering import Method, Option, Steering
+from fiducial.alignment.fit.reading import Reading
+from fiducial.alignment.fit.settings import Search, Settings
+from fiducial.alignment.steering.reader import Method, Option, Steering
 
 
 def settings(text: str, method: str = "inversion") -> Settings:

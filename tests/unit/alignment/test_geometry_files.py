@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiducial.alignment.convert import append_records, branches, choose
-from fiducial.alignment.geometry import FASER, place, sensor_ids
-from fiducial.alignment.geometryfile import Geometry, find_geometry, geometry_text, load_geometry
-from fiducial.alignment.geometrypicture import draw_detector
-from fiducial.alignment.mille import read_blocks
-from fiducial.alignment.millewriter import MilleOutput
-from fiducial.alignment.numbering import AXES, Scheme
-from fiducial.alignment.recipe import Cuts
-from fiducial.alignment.reconstruction import reconstruct
-from fiducial.alignment.simulation import Misalignment, Response, misalign, simulate
-from fiducial.alignment.trajectory import cross, track_derivatives
+from fiducial.alignment.iteration.convert import append_records, branches, choose
+from fiducial.alignment.iteration.recipe import Cuts
+from fiducial.alignment.mille.reader import read_blocks
+from fiducial.alignment.mille.writer import MilleOutput
+from fiducial.alignment.tracker.geometry import FASER, place, sensor_ids
+from fiducial.alignment.tracker.geometryfile import Geometry, find_geometry, geometry_text, load_geometry
+from fiducial.alignment.tracker.geometrypicture import draw_detector
+from fiducial.alignment.tracker.numbering import AXES, Scheme
+from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.simulation import Misalignment, Response, misalign, simulate
+from fiducial.alignment.tracker.trajectory import cross, track_derivatives
 from fiducial.core.check import check
 from fiducial.core.errors import ConfigurationError, DataError, NotFoundError, UsageError
 from fiducial.core.workflowfile import load
@@ -199,7 +199,7 @@ def test_derivatives_by_a_stations_constants_are_those_of_the_crossing(tmp_path:
 
 
 def _numeric(table: object, sensor: np.ndarray[tuple[int], np.dtype[np.int64]], axis: int) -> object:
-    from fiducial.alignment.projection import track_parameters
+    from fiducial.alignment.tracker.projection import track_parameters
 
     state = track_parameters(table)[table.track]  # type: ignore[attr-defined, arg-type]
     step = 1e-3 if axis < 3 else 1e-5

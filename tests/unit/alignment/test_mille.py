@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fiducial.alignment.mille import MilleBlock, MilleFile, read_blocks
-from fiducial.alignment.millewriter import MilleWriter, write_records
+from fiducial.alignment.mille.reader import MilleBlock, MilleFile, read_blocks
+from fiducial.alignment.mille.writer import MilleWriter, write_records
 from fiducial.core.errors import DataError, NotFoundError
 from pede_reference import DATA
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fiducial.alignment.meter import metered
-from fiducial.alignment.modes import correlations, unpack_correlations, weak_modes
+from fiducial.alignment.iteration.meter import metered
+from fiducial.alignment.iteration.modes import correlations, unpack_correlations, weak_modes
 
 
 def result(covariance: Any, presigmas: list[float]) -> Any:

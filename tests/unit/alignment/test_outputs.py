@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fiducial.alignment.outputs import files, mon
-from fiducial.alignment.outputs.eve import Eigenvectors, eigenvector_text
-from fiducial.alignment.outputs.fortran import e_format, g14_5, real
-from fiducial.alignment.outputs.his import Curve, Histogram, drawing, histogram_text
-from fiducial.alignment.outputs.log import iteration_row, log_text
-from fiducial.alignment.outputs.res import ResultLine, read_results, result_text
-from fiducial.alignment.outputs.table import read_table
-from fiducial.alignment.result import FitResult, Iteration, Search
+from fiducial.alignment.fit.outputs import files, mon
+from fiducial.alignment.fit.outputs.eve import Eigenvectors, eigenvector_text
+from fiducial.alignment.fit.outputs.fortran import e_format, g14_5, real
+from fiducial.alignment.fit.outputs.his import Curve, Histogram, drawing, histogram_text
+from fiducial.alignment.fit.outputs.log import iteration_row, log_text
+from fiducial.alignment.fit.outputs.res import ResultLine, read_results, result_text
+from fiducial.alignment.fit.outputs.table import read_table
+from fiducial.alignment.fit.result import FitResult, Iteration, Search
 from fiducial.alignment.verdict import FitError, WriteError, verdict_of
 from fiducial.core.errors import DataError, NotFoundError, SteeringError
 

@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from fiducial.alignment.geometry import FASER
-from fiducial.alignment.geometryfile import load_geometry
-from fiducial.alignment.numbering import AXES, FASER_SCHEME, Meaning, Scheme, all_labels, describe, meanings
-from fiducial.alignment.patterns import chosen, mistake
-from fiducial.alignment.recipe import Parameters, Recipe, Step, find_recipe, load_recipe, recipe_names, recipe_text
-from fiducial.alignment.steering import Steering, read_steering
-from fiducial.alignment.steeringfiles import Plan, write_steering
+from fiducial.alignment.iteration.patterns import chosen, mistake
+from fiducial.alignment.iteration.recipe import (
+    Parameters,
+    Recipe,
+    Step,
+    find_recipe,
+    load_recipe,
+    recipe_names,
+    recipe_text,
+)
+from fiducial.alignment.iteration.steeringfiles import Plan, write_steering
+from fiducial.alignment.steering.reader import Steering, read_steering
+from fiducial.alignment.tracker.geometry import FASER
+from fiducial.alignment.tracker.geometryfile import load_geometry
+from fiducial.alignment.tracker.numbering import AXES, FASER_SCHEME, Meaning, Scheme, all_labels, describe, meanings
 from fiducial.core.errors import ConfigurationError, DataError, NotFoundError
 
 TELESCOPE = Path(__file__).parents[3] / "examples" / "telescope" / "geometry.toml"
@@ -273,7 +281,7 @@ def test_crossed_coordinates_are_no_stereo_pair() -> None:
 
 
 def test_labels_that_no_recipe_has_are_refused() -> None:
-    from fiducial.alignment.numbering import reader
+    from fiducial.alignment.tracker.numbering import reader
 
     with pytest.raises(DataError, match="label 999 is no parameter of this recipe"):
         reader(meanings(FASER, FASER.stations(3), FASER_SCHEME))(999)

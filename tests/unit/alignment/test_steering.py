@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fiducial.alignment.keywords import KEYWORDS, METHODS, find_keyword, match_keyword
-from fiducial.alignment.result import verdict_of
-from fiducial.alignment.steering import Parameter, Steering, read_steering
+from fiducial.alignment.fit.result import verdict_of
+from fiducial.alignment.steering.keywords import KEYWORDS, METHODS, find_keyword, match_keyword
+from fiducial.alignment.steering.reader import Parameter, Steering, read_steering
 from fiducial.core.errors import NotFoundError, SteeringError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fiducial.alignment.keywords import EXACT, KEYWORDS, METHODS
+from fiducial.alignment.steering.keywords import EXACT, KEYWORDS, METHODS
 from fiducial.alignment.verdict import MESSAGES
 
 PAGES = Path(__file__).parents[3] / "docs" / "reference"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiducial.alignment.constants import (
+from fiducial.alignment.constants.values import (
     Constants,
     accumulate,
     checksum,
@@ -20,8 +20,8 @@ from fiducial.alignment.constants import (
     read_constants,
     write_constants,
 )
-from fiducial.alignment.geometry import FASER, sensor_ids
-from fiducial.alignment.numbering import all_labels, describe, hit_labels, layer_label, module_label, side_label
+from fiducial.alignment.tracker.geometry import FASER, sensor_ids
+from fiducial.alignment.tracker.numbering import all_labels, describe, hit_labels, layer_label, module_label, side_label
 from fiducial.core.errors import DataError, NotFoundError
 
 KEYS = st.from_regex(r"[0-3](?:[0-2][0-7]?)?", fullmatch=True)

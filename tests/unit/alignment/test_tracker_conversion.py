@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fiducial.alignment.constants import fingerprint, write_constants
-from fiducial.alignment.convert import append_records, choose
-from fiducial.alignment.geometry import FASER
-from fiducial.alignment.mille import read_blocks
-from fiducial.alignment.millewriter import MilleOutput
-from fiducial.alignment.ntuple import TRACK_BRANCHES, TrackTable, write_ntuple
-from fiducial.alignment.numbering import FASER_SCHEME, Scheme, all_labels, layer_label, module_label, side_label
-from fiducial.alignment.recipe import Cuts, FitOptions, Recipe, find_recipe
-from fiducial.alignment.reconstruction import reconstruct
-from fiducial.alignment.simulation import Response, simulate
-from fiducial.alignment.solve import Outputs, find_ntuples, solve
-from fiducial.alignment.steering import Steering, read_steering
-from fiducial.alignment.steeringfiles import Plan, write_steering
-from fiducial.alignment.summary import Setup
+from fiducial.alignment.constants.values import fingerprint, write_constants
+from fiducial.alignment.iteration.convert import append_records, choose
+from fiducial.alignment.iteration.recipe import Cuts, FitOptions, Recipe, find_recipe
+from fiducial.alignment.iteration.solve import Outputs, find_ntuples, solve
+from fiducial.alignment.iteration.steeringfiles import Plan, write_steering
+from fiducial.alignment.iteration.summary import Setup
+from fiducial.alignment.mille.reader import read_blocks
+from fiducial.alignment.mille.writer import MilleOutput
+from fiducial.alignment.steering.reader import Steering, read_steering
+from fiducial.alignment.tracker.geometry import FASER
+from fiducial.alignment.tracker.ntuple import TRACK_BRANCHES, TrackTable, write_ntuple
+from fiducial.alignment.tracker.numbering import FASER_SCHEME, Scheme, all_labels, layer_label, module_label, side_label
+from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.simulation import Response, simulate
 from fiducial.core.errors import DataError, NotFoundError, UsageError
 
 RESIDUAL = "fitParam_align_local_residual_x"

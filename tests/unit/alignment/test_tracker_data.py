@@ -14,11 +14,11 @@ import uproot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiducial.alignment.geometry import FASER, place, sensor_ids
-from fiducial.alignment.ntuple import HIT_BRANCHES, SCALAR_BRANCHES, TrackTable, read_ntuple, write_ntuple
-from fiducial.alignment.raw import RawData, raw_path, read_raw, write_raw
-from fiducial.alignment.reconstruction import reconstruct
-from fiducial.alignment.simulation import (
+from fiducial.alignment.tracker.geometry import FASER, place, sensor_ids
+from fiducial.alignment.tracker.ntuple import HIT_BRANCHES, SCALAR_BRANCHES, TrackTable, read_ntuple, write_ntuple
+from fiducial.alignment.tracker.raw import RawData, raw_path, read_raw, write_raw
+from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.simulation import (
     Beam,
     Misalignment,
     Response,

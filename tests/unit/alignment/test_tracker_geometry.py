@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fiducial.alignment.constants import Constants
-from fiducial.alignment.geometry import FASER, place, sensor_ids, sensor_of_id
-from fiducial.alignment.simulation import Misalignment, misalign
-from fiducial.alignment.trajectory import (
+from fiducial.alignment.constants.values import Constants
+from fiducial.alignment.tracker.geometry import FASER, place, sensor_ids, sensor_of_id
+from fiducial.alignment.tracker.simulation import Misalignment, misalign
+from fiducial.alignment.tracker.trajectory import (
     bending,
     cross,
     frame_derivatives,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fiducial.alignment.windows import open_windows
+from fiducial.alignment.mille.windows import open_windows
 from fiducial.core.errors import DataError
 
 CONTENT = bytes(range(256)) * 40

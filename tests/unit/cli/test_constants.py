@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fiducial.alignment.constants import Constants, checksum, write_constants
+from fiducial.alignment.constants.values import Constants, checksum, write_constants
 
 FIRST: Constants = {
     "21": (0.0, 0.01, 0.0, 0.0, 0.0, 1e-4),

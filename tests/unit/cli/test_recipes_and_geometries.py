@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fiducial.alignment.recipe import recipe_names, recipe_text
+from fiducial.alignment.iteration.recipe import recipe_names, recipe_text
 
 TELESCOPE = Path(__file__).parents[3] / "examples" / "telescope" / "geometry.toml"
 

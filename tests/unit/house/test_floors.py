@@ -108,7 +108,7 @@ def test_imports_go_down_only() -> None:
         ("fiducial.core.plan", "import fiducial"),
         ("fiducial.ledger.queries", "def f():\n    import fiducial.batch.slurm"),
         ("fiducial.batch.slurm", "if TYPE_CHECKING:\n    from fiducial.cli.main import app"),
-        ("fiducial.engine.agent", "from fiducial.alignment.fit import solve"),
+        ("fiducial.engine.agent", "from fiducial.alignment.fit.millepede import solve"),
         ("fiducial.server.pages", "from fiducial.columnar import chunks"),
         ("fiducial.columnar.chunks", "import fiducial.alignment"),
         ("fiducial.settings", "from fiducial.ledger import schema"),

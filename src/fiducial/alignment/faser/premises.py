@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fiducial.alignment.constants import read_constants
+from fiducial.alignment.constants.values import read_constants
 from fiducial.alignment.faser.campaign import CONSTANTS, Once, Plan, iteration_folder
-from fiducial.alignment.geometry import FASER
-from fiducial.alignment.raw import raw_path
-from fiducial.alignment.recipe import find_recipe, load_recipe
-from fiducial.alignment.steeringfiles import Plan as Steps
+from fiducial.alignment.iteration.recipe import find_recipe, load_recipe
+from fiducial.alignment.iteration.steeringfiles import Plan as Steps
+from fiducial.alignment.tracker.geometry import FASER
+from fiducial.alignment.tracker.raw import raw_path
 from fiducial.core.errors import FolderError, NotFoundError, StateError
 from fiducial.core.filerange import parse_range
 

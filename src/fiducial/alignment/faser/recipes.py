@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fiducial.alignment.constants import read_constants
+from fiducial.alignment.constants.values import read_constants
 from fiducial.core.errors import DataError, NotFoundError, UsageError
 
 __all__ = ["recipe_of_sets", "usual_recipe"]

@@ -1,0 +1,1 @@
+"""Alignment constants and their files."""

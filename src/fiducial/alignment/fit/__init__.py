@@ -1,0 +1,1 @@
+"""The Millepede fit: from steering and records to values, errors and output files."""

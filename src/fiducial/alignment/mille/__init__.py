@@ -1,0 +1,1 @@
+"""Mille binary files: read, write, inspect and convert them."""

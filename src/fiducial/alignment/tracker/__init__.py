@@ -1,0 +1,1 @@
+"""The detector, tracks through it, and their files."""
