@@ -235,3 +235,15 @@ def test_create_is_repeated_after_a_full_disk(tmp_path: Path, small_disk: Path) 
         assert campaign.name == "w"
     finally:
         database.close()
+
+
+def test_a_full_disk_stops_the_change_and_loses_nothing(small_disk: Path) -> None:
+    stage = Stage(small_disk)
+    campaign = stage.create({"a": step(fanout=fan(10))})
+    with pytest.raises(LedgerError, match=r"cannot be written: .*full") as caught:
+        stage.create({"a": step(fanout=fan(100_000))}, name="large", campaign="large")
+    assert "free some disk space" in caught.value.hint
+    stage.end_all(stage.lease(campaign))
+    assert stage.row(campaign)["state"] == "done"
+    stage.check()
+    stage.close()

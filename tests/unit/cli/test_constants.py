@@ -73,19 +73,6 @@ def test_diff_names_what_only_one_has_and_counts_what_it_hides(say: Any, first: 
     assert whole.json["only_first"] == ["21", "210", "211"]
 
 
-@pytest.mark.parametrize("options", [[], ["--evolution"]])
-def test_plot_draws_a_panel_for_each_kind(
-    say: Any, first: Path, second: Path, options: list[str], tmp_path: Path
-) -> None:
-    assert say("constants", "plot", first, second, "-o", "c.svg", *options).code == 0
-    drawn = ElementTree.parse(tmp_path / "c.svg")
-    texts = {"".join(element.itertext()) for element in drawn.iter() if element.tag.endswith("text")}
-    assert {"layer y (µm)", "layer rz (mrad)", "module x (µm)", "iter01", "iter02"} <= texts
-    assert "layer x (µm)" not in texts
-    assert say("constants", "plot", first, second, "-o", "c.png", *options, "--json").json["output"] == "c.png"
-    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_plot_refuses_what_makes_no_picture(say: Any, first: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for words, code, what in (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from campaigns import Stage, fan, step, workflow
+from campaigns import Stage, step, workflow
 from fiducial.core.errors import ConfigurationError, FolderError, LedgerError, NotFoundError
 from fiducial.engine.scheduler import Scheduler
 from fiducial.engine.supervisor import create, prepare
@@ -193,18 +193,3 @@ def test_the_folder_of_another_ledger(stage: Stage, tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="belongs to campaign 'w' of another ledger"):
         create(Scheduler(other), prepared)
     other.close()
-
-
-# ---------------------------------------------------------------- a full disk
-
-
-def test_a_full_disk_stops_the_change_and_loses_nothing(small_disk: Path) -> None:
-    stage = Stage(small_disk)
-    campaign = stage.create({"a": step(fanout=fan(10))})
-    with pytest.raises(LedgerError, match=r"cannot be written: .*full") as caught:
-        stage.create({"a": step(fanout=fan(100_000))}, name="large", campaign="large")
-    assert "free some disk space" in caught.value.hint
-    stage.end_all(stage.lease(campaign))
-    assert stage.row(campaign)["state"] == "done"
-    stage.check()
-    stage.close()
