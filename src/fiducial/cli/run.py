@@ -183,8 +183,16 @@ def tell(outcome: dict[str, Any]) -> None:
         return
     if outcome["state"] == "active":
         typer.echo(f"campaign {name}: done as far as was asked; {outcome['counts']['done']} jobs done")
+        typer.echo(f"results: {_from_here(outcome['folder'])}")
         return
     reason = f": {outcome['reason']}" if outcome["reason"] else ""
     typer.echo(f"campaign {name} {outcome['state']}{reason}; {outcome['counts']['done']} jobs done")
+    typer.echo(f"results: {_from_here(outcome['folder'])}")
     if outcome["converged"] is False:
         typer.echo("hint: allow more iterations, and run it with --update: it goes on where it stopped", err=True)
+
+
+def _from_here(folder: str) -> Path:
+    """A path as a person would type it."""
+    path = Path(folder)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -233,7 +233,7 @@ def test_an_archived_campaign_is_out_of_the_way(align: Stage, say: Any) -> None:
 def test_resume_runs_what_is_left(stage: Stage, say: Any) -> None:
     stage.create({"a": step(fanout=fan(3)), "b": step(after="a")})
     said = say("campaign", "resume", "w", "--quiet", "--workers", "2")
-    assert (said.code, said.out) == (0, "campaign w done; 4 jobs done\n")
+    assert (said.code, said.out) == (0, "campaign w done; 4 jobs done\nresults: w\n")
     assert say("campaign", "resume", "w", "--json").json["counts"]["done"] == 4
 
 
