@@ -31,7 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def simulate(
     raw: Annotated[Path, typer.Argument(help="Folder of raw files; <year>/<run>/ are made in it.")],
-    run: Annotated[int, typer.Option("--run", "-r", help="Number of the run.")],
+    run: Annotated[int, typer.Option("--run", "-r", min=0, help="Number of the run.")],
     files: Annotated[str, typer.Option("--files", "-f", help="450, or 450-460 for the ten files 450 to 459.")],
     year: Annotated[int, typer.Option("--year", "-y", help="Year of the run.")] = 2023,
     events: Annotated[int, typer.Option(min=1, help="Muons in each file.")] = 2000,
@@ -101,11 +101,13 @@ def reconstruct(
     from fiducial.alignment.tracker.ntuple import write_ntuple
     from fiducial.alignment.tracker.raw import read_raw
     from fiducial.alignment.tracker.reconstruction import reconstruct
+    from fiducial.storage.replace import keep_apart
 
-    output.unlink(missing_ok=True)
+    keep_apart([output], [raw, constants, geometry])
     found = find_geometry(geometry)
-    data = read_raw(raw, found.detector.channels)
     known = read_constants(constants, found.detector)
+    data = read_raw(raw, found.detector.channels)
+    output.unlink(missing_ok=True)
     table, lost = reconstruct(found.detector, data, known, stations, found.finding)
     write_ntuple(output, table, fingerprint(known))
     numbers = {"events": len(data.counts), "tracks": len(table.counts), "hits": int(table.counts.sum())}
@@ -146,8 +148,10 @@ def solve(
     from fiducial.alignment.iteration.summary import metrics as numbers
     from fiducial.alignment.tracker.geometryfile import find_geometry
     from fiducial.cli.fit import kernels_told, pede_setting
+    from fiducial.storage.replace import keep_apart
 
     outputs = Outputs(output_dir, new_constants, summary or output_dir / "summary.json", metrics, keep_records)
+    keep_apart([new_constants, outputs.summary, metrics], [Path(recipe) if recipe else None, geometry])
     known = find_geometry(geometry)
     setup = Setup(stations, known.detector, find_recipe(recipe or known.recipe), threads, pede or pede_setting())
     with kernels_told():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replace_bytes", "replace_text", "replacing"]
+from fiducial.core.errors import UsageError
+
+__all__ = ["keep_apart", "replace_bytes", "replace_text", "replacing"]
 
 
 @contextmanager
@@ -38,3 +40,24 @@ def replace_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def keep_apart(written: Iterable[Path | None], read: Iterable[Path | None]) -> None:
+    """See, before anything is written or removed, that no output is an input, another output or a folder.
+
+    Args:
+        written: the outputs; None stands for one that is not wanted.
+        read: the inputs, likewise.
+
+    Raises:
+        UsageError: one is.
+    """
+    taken = {path.resolve(): "it is read" for path in read if path is not None}
+    for path in written:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", hint="give the name of a file in it")
+        if why := taken.get(path.resolve()):
+            raise UsageError(f"{path} would be overwritten: {why}", hint="give the output another name")
+        taken[path.resolve()] = "two outputs have this name"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fiducial.alignment.constants.values import Constants, fingerprint, read_constants, write_constants
 from fiducial.alignment.fit.result import read_results
@@ -19,7 +20,7 @@ from fiducial.alignment.iteration.solve import Outputs, find_ntuples, solve
 from fiducial.alignment.iteration.summary import Setup
 from fiducial.alignment.tracker.geometry import Detector
 from fiducial.alignment.tracker.geometryfile import Geometry, load_geometry
-from fiducial.alignment.tracker.ntuple import write_ntuple
+from fiducial.alignment.tracker.ntuple import TrackTable, write_ntuple
 from fiducial.alignment.tracker.raw import RawData
 from fiducial.alignment.tracker.reconstruction import reconstruct
 from fiducial.alignment.tracker.simulation import misalign, simulate, write_truth
@@ -215,3 +216,36 @@ def test_recipes_leave_nothing_of_an_earlier_try(aligned: Loop) -> None:
         path.write_text("from an earlier try")
     aligned.step("faser-3st-literal", 3)
     assert all("earlier" not in path.read_text() for path in stale)
+
+
+def test_a_module_of_which_one_side_is_dead_keeps_its_height(aligned: Loop) -> None:
+    """What has no hits is not known to be where it was: the other side alone moves the module."""
+    summary = refit(aligned, lambda sensor: sensor == 2130)
+    found = read_constants(aligned.folder / "after.txt")["213"]
+    (side,) = (row for row in summary["parameters"] if row["key"] == "213" and row["side"] == 1)
+    assert found[0] == side["shift"] != 0.0
+    assert found[1] == 0.0
+
+
+def refit(loop: Loop, dead: Callable[[int], bool]) -> dict[str, Any]:
+    """One iteration from the nominal place with the hits of some sensors lost."""
+    for number, table in enumerate(loop.tracks(3, {})):
+        lost = [dead(int(sensor)) for sensor in table.hits["fitParam_align_id"]]
+        assert any(lost)
+        write_ntuple(loop.folder / "in" / f"{number}.root", without(table, np.array(lost)), fingerprint({}))
+    write_constants(loop.folder / "before.txt", {})
+    outputs = Outputs(loop.folder / "fit", loop.folder / "after.txt", loop.folder / "s.json")
+    return solve(find_ntuples([loop.folder / "in"]), loop.folder / "before.txt", outputs, Setup(3))
+
+
+def without(table: TrackTable, lost: NDArray[np.bool_]) -> TrackTable:
+    counts = np.bincount(table.track[~lost], minlength=len(table.counts))
+    return TrackTable(table.scalars, counts, {name: column[~lost] for name, column in table.hits.items()})
+
+
+def test_presigmas_that_leave_nothing_to_the_data_are_no_convergence(aligned: Loop) -> None:
+    recipe = find_recipe("one-fit")
+    tight = recipe.model_copy(update={"presigma": recipe.presigma.model_copy(update={"shift": 1e-6, "turn": 1e-9})})
+    with pytest.raises(DataError, match=r"no parameter is determined: all errors are above 0\.2 of the presigmas"):
+        aligned.step(tight, 3)
+    assert not (aligned.folder / "after.txt").exists()

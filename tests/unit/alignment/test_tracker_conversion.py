@@ -15,7 +15,7 @@ from fiducial.alignment.iteration.convert import append_records, choose
 from fiducial.alignment.iteration.recipe import Cuts, FitOptions, Recipe, find_recipe
 from fiducial.alignment.iteration.solve import Outputs, find_ntuples, solve
 from fiducial.alignment.iteration.steeringfiles import Plan, write_steering
-from fiducial.alignment.iteration.summary import Setup
+from fiducial.alignment.iteration.summary import Setup, state_of
 from fiducial.alignment.mille.reader import read_blocks
 from fiducial.alignment.mille.writer import MilleOutput
 from fiducial.alignment.steering.reader import Steering, read_steering
@@ -284,10 +284,44 @@ def test_the_file_with_an_unknown_sensor_is_named(files: Files, table: TrackTabl
         run(files(with_hit(table, "fitParam_align_id", 2, 1380.0)))
 
 
-def test_constants_are_not_overwritten_by_their_successors(files: Files) -> None:
+def test_inputs_are_not_overwritten(files: Files) -> None:
     outputs = files()
-    with pytest.raises(UsageError, match="would be overwritten"):
-        run(replace(outputs, constants=outputs.summary.with_name("old.txt")))
+    old = outputs.summary.with_name("old.txt")
+    ntuple = outputs.summary.parent / "in" / "k.root"
+    before = old.read_bytes(), ntuple.read_bytes()
+    for wrong in ({"constants": old}, {"summary": old}, {"metrics": old}, {"constants": ntuple}):
+        folder = outputs.summary.parent
+        with pytest.raises(UsageError, match="would be overwritten: it is read"):
+            solve(find_ntuples([folder / "in"]), old, replace(outputs, **wrong), Setup(4))
+    with pytest.raises(UsageError, match="two outputs have this name"):
+        run(replace(outputs, metrics=outputs.summary))
+    with pytest.raises(UsageError, match="is a folder"):
+        run(replace(outputs, constants=outputs.summary.parent))
+    assert (old.read_bytes(), ntuple.read_bytes()) == before
+
+
+def test_an_input_that_is_refused_costs_no_earlier_result(files: Files) -> None:
+    outputs = files()
+    outputs.constants.write_text("from an earlier try")
+    outputs.folder.mkdir(exist_ok=True)
+    foreign = outputs.folder / "millepede.py"
+    foreign.touch()
+    outputs.summary.with_name("old.txt").write_text("no constants")
+    with pytest.raises(DataError):
+        run(outputs)
+    assert outputs.constants.read_text() == "from an earlier try"
+    write_constants(outputs.summary.with_name("old.txt"), {})
+    with pytest.raises(DataError):
+        run(outputs, recipe=Recipe(fit=FitOptions(entries=10**6)))
+    assert foreign.exists()
+
+
+def test_a_file_in_the_place_of_the_folder(files: Files) -> None:
+    outputs = files()
+    outputs.folder.parent.mkdir(exist_ok=True)
+    outputs.folder.write_text("")
+    with pytest.raises(UsageError, match="no folder can be made: File exists"):
+        run(outputs)
 
 
 def test_ntuples_of_other_constants_are_refused(files: Files) -> None:
@@ -302,9 +336,27 @@ def test_ntuples_are_found_in_folders(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert find_ntuples([tmp_path]) == [tmp_path / "a.root", tmp_path / "b.root"]
     assert find_ntuples([tmp_path / "b.root"]) == [tmp_path / "b.root"]
+    assert find_ntuples([tmp_path / "b.root", tmp_path]) == [tmp_path / "b.root", tmp_path / "a.root"]
 
 
 def test_no_ntuples_are_an_error(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere", tmp_path / "a.root"):
         with pytest.raises(NotFoundError, match="no ntuple"):
             find_ntuples([place])
+
+
+@pytest.mark.parametrize(
+    ("presigma", "error", "state"),
+    [
+        (0.05, 2e-3, "determined"),
+        (0.05, 4e-2, "weak"),
+        (0.0, 2e-3, "determined"),
+        (-1.0, 2e-3, "fixed"),
+        (0.05, 0.0, "fixed"),
+        # What constraints alone determine has an error of rounding, in which every shift would be large.
+        (0.05, 1e-18, "fixed"),
+        (0.0, 1e-18, "fixed"),
+    ],
+)
+def test_what_data_determine(presigma: float, error: float, state: str) -> None:
+    assert state_of(Setup(), error, presigma, usual=1e-3) == state

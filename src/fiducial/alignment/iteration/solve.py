@@ -22,6 +22,7 @@ from fiducial.alignment.constants.values import (
     format_constants,
     read_constants,
 )
+from fiducial.alignment.fit.outputs.files import NAMES
 from fiducial.alignment.fit.outputs.res import result_text
 from fiducial.alignment.iteration.convert import Selection, append_records, branches, choose
 from fiducial.alignment.iteration.meter import metered
@@ -36,7 +37,7 @@ from fiducial.alignment.tracker.projection import true_residuals
 from fiducial.alignment.tracker.simulation import read_truth
 from fiducial.alignment.verdict import FitError
 from fiducial.core.errors import DataError, NotFoundError, UsageError
-from fiducial.storage.replace import replace_text
+from fiducial.storage.replace import keep_apart, replace_text
 
 if TYPE_CHECKING:
     from fiducial.alignment.fit.result import FitResult
@@ -69,7 +70,7 @@ class Outputs:
 
 
 def find_ntuples(places: Sequence[Path]) -> list[Path]:
-    """Turn files and folders into files, in the order of their names inside each folder.
+    """Turn files and folders into files, in the order of their names inside each folder; each file once.
 
     Raises:
         NotFoundError: a place does not exist, or a folder holds no ``.root`` file.
@@ -80,7 +81,7 @@ def find_ntuples(places: Sequence[Path]) -> list[Path]:
         if not found or not found[0].exists():
             raise NotFoundError(f"{place_}: no ntuple", hint="give .root files, or folders that hold some")
         files += found
-    return files
+    return list({path.resolve(): path for path in files}.values())
 
 
 def solve(
@@ -88,8 +89,8 @@ def solve(
 ) -> dict[str, Any]:
     """Fit one iteration's parameters and write new constants.
 
-    Whatever an earlier try wrote is removed first, and the new constants are written last: they are there only if
-    everything went well.
+    Whatever an earlier try wrote is removed when the inputs have been looked at, and the new constants are written
+    last: they are there only if everything went well.
 
     Returns:
         the summary.
@@ -98,14 +99,13 @@ def solve(
         ConfigurationError: the recipe does not fit the detector.
         DataError: an input is damaged, no track is left, or the fit did not end well.
         NotFoundError: an input is missing.
-        UsageError: constants would be overwritten by their successors.
+        UsageError: an output is an input, too.
     """
-    if constants.resolve() == outputs.constants.resolve():
-        raise UsageError(f"{constants} would be overwritten", hint="give --new-constants another name")
-    _remove_stale(outputs, setup)
+    keep_apart([outputs.constants, outputs.summary, outputs.metrics], [*ntuples, constants, truth])
     detector, plan = setup.detector, setup.plan
     plan.check()
     before = read_constants(constants, detector)
+    _remove_stale(outputs, setup)
     steps: list[dict[str, Any]] = []
     with ExitStack() as stack:
         study = _study(truth, setup, stack)
@@ -113,20 +113,37 @@ def solve(
             gathered = _convert(ntuples, before, outputs.folder, setup, study)
         fitted = _fit(outputs.folder, setup, steps)
         expected = _fit(study.folder, replace(setup, pede=None), []) if study else None
-    after = accumulate(before, corrections(detector, fitted.values, reader(plan.known)))
+    after = accumulate(before, corrections(detector, _heard(fitted, setup), reader(plan.known)))
     summary = summarize(setup, ntuples, gathered, steps, fitted, expected)
+    if not summary["convergence"]["determined"]:
+        raise DataError(
+            f"no parameter is determined: all errors are above {setup.recipe.determined:g} of the presigmas",
+            hint=f"more tracks are needed, or larger presigmas; compare both in {outputs.folder / 'millepede.res'}",
+        )
     _write(summary, constants, after, outputs)
     return summary
 
 
 def _remove_stale(outputs: Outputs, setup: Setup) -> None:
-    outputs.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        outputs.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{outputs.folder}: no folder can be made: {error.strerror}") from None
     folders = [outputs.folder, *(outputs.folder / step.name for step in setup.recipe.steps[:-1])]
-    own = [folder / name for folder in folders for name in FILES]
-    results = [path for folder in folders for path in folder.glob("millepede.*")]
-    for path in (outputs.constants, outputs.summary, outputs.metrics, *own, *results):
+    names = [*FILES, *NAMES, *(f"{name}~" for name in NAMES)]
+    own = [folder / name for folder in folders for name in names]
+    for path in (outputs.constants, outputs.summary, outputs.metrics, *own):
         if path is not None:
             path.unlink(missing_ok=True)
+
+
+def _heard(fitted: Fitted, setup: Setup) -> dict[int, float]:
+    """What was fitted or held, without what should have been fitted and had too few hits.
+
+    Nothing is known of such a side of a module, while one that the recipe holds is known to stay.
+    """
+    wanted = {label for step in setup.recipe.steps for label in setup.plan.free(step)}
+    return {label: value for label, value in fitted.values.items() if label in fitted.step or label not in wanted}
 
 
 @dataclass(frozen=True)

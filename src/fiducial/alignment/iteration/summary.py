@@ -30,9 +30,10 @@ The summary (``summary.json``)::
     convergence          {"max_shift_over_error", "label", "determined", "weak": [label], "fixed", "definition"}
     pulls                null, or {"mean", "width", "parameters", "definition"}
     parameters           [{"label", "key", "side", "axis", "unit", "state", "step", "shift", "error", "presigma",
-                         "entries", "true_shift", "pull"}]; state is "determined", "weak" or "fixed", step the name of
-                         the one whose fit had it free; step, side and the last two may be null; true_shift is in the
-                         gauge of the fit (see :mod:`fiducial.alignment.tracker.projection`)
+                         "entries", "true_shift", "pull"}]; state is "determined", "weak" or "fixed", which what
+                         constraints alone determine is, too; step is the name of the one whose fit had it free; step,
+                         side and the last two may be null; true_shift is in the gauge of the fit (see
+                         :mod:`fiducial.alignment.tracker.projection`)
 
 Lengths are in mm and angles in rad where the name does not say otherwise.
 """
@@ -47,6 +48,8 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fiducial.alignment.iteration.convert import Counts
 from fiducial.alignment.iteration.modes import correlations, weak_modes
 from fiducial.alignment.iteration.recipe import Recipe, find_recipe
@@ -57,9 +60,12 @@ from fiducial.alignment.tracker.residuals import Residuals
 if TYPE_CHECKING:
     from fiducial.alignment.fit.result import FitResult
 
-__all__ = ["DEFAULT_RECIPE", "Fitted", "Gathered", "Setup", "fit_summary", "metrics", "summarize"]
+__all__ = ["DEFAULT_RECIPE", "Fitted", "Gathered", "Setup", "fit_summary", "metrics", "state_of", "summarize"]
 
 _FORMAT = {"format": "fiducial-alignment-summary", "version": 1}
+
+#: Errors below this part of the presigma are what is left of a difference that is zero.
+_ROUNDING = 1e-6
 
 #: What is done unless another recipe is asked for.
 DEFAULT_RECIPE = "one-fit"
@@ -175,13 +181,17 @@ def _parameters(fitted: Fitted, setup: Setup, expected: Fitted | None) -> list[d
     result = fitted.result
     columns = (result.labels, result.values, result.errors, result.presigmas, result.counts)
     true = [None] * len(result.labels) if expected is None else expected.result.values.tolist()
+    # Where there is no presigma, the usual error tells what is none at all.
+    positive = result.errors[result.errors > 0]
+    usual = float(np.median(positive)) if len(positive) else 0.0
     rows = zip(*(column.tolist() for column in columns), true, strict=True)
-    return [_parameter(setup, fitted.step.get(label), label, *row) for label, *row in rows]
+    return [_parameter(setup, fitted.step.get(label), usual, label, *row) for label, *row in rows]
 
 
 def _parameter(
     setup: Setup,
     step: str | None,
+    usual: float,
     label: int,
     shift: float,
     error: float,
@@ -190,7 +200,7 @@ def _parameter(
     true: float | None,
 ) -> dict[str, Any]:
     what = setup.plan.known[label]
-    state = _state(setup, error, presigma)
+    state = state_of(setup, error, presigma, usual)
     return {
         "label": label,
         "key": what.key,
@@ -208,8 +218,18 @@ def _parameter(
     }
 
 
-def _state(setup: Setup, error: float, presigma: float) -> str:
-    if presigma < 0.0 or not error > 0.0:
+def state_of(setup: Setup, error: float, presigma: float, usual: float) -> str:
+    """Whether data determine a parameter: "determined", "weak", or "fixed".
+
+    What constraints alone determine is fixed, too; its error is nothing but rounding.
+
+    Args:
+        setup: of the solve step.
+        error: of the parameter.
+        presigma: as in the steering: negative if it is fixed, 0 if there is none.
+        usual: error of others, by which rounding is told where there is no presigma.
+    """
+    if presigma < 0.0 or not error > _ROUNDING * (presigma or usual):
         return "fixed"
     if not presigma:
         return "determined"

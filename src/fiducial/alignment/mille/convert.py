@@ -11,7 +11,8 @@ import numpy as np
 from fiducial.alignment.mille.inspect import pairs_of, taken
 from fiducial.alignment.mille.reader import MilleBlock, MilleFile, RawBlock
 from fiducial.alignment.mille.writer import Kind, MilleOutput
-from fiducial.core.errors import DataError, UsageError
+from fiducial.core.errors import DataError
+from fiducial.storage.replace import keep_apart
 
 __all__ = ["Wanted", "convert"]
 
@@ -51,8 +52,7 @@ def convert(source: MilleFile, wanted: Wanted, progress: Callable[[int], None] =
         DataError: it is damaged, has fewer records than wanted, or a number cannot be stored in single precision.
         UsageError: the output would overwrite the input, or :class:`MilleOutput` refuses it.
     """
-    if wanted.path.resolve() == source.path.resolve():
-        raise UsageError(f"{wanted.path} would be overwritten while it is read", hint="give the output another name")
+    keep_apart([wanted.path], [source.path])
     records = 0
     with MilleOutput(wanted.path, wanted.kind, packed=wanted.packed) as output:
         for raw in taken(source, wanted.first, wanted.last):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiducial.core.errors import UsageError
 from fiducial.core.wording import plural
-from fiducial.storage.replace import replace_bytes
+from fiducial.storage.replace import keep_apart, replace_bytes
 
 if TYPE_CHECKING:
     from fiducial.alignment.report.data import Series
@@ -72,12 +72,7 @@ def write_report(summaries: Sequence[Path], report: Report) -> dict[str, Any]:
 
 
 def _check_names(summaries: Sequence[Path], report: Report) -> None:
-    outputs = [path for path in (report.output, report.picture) if path]
-    for output in outputs:
-        if output.resolve() in {path.resolve() for path in summaries}:
-            raise UsageError(f"{output} is a summary and would be overwritten", hint="give --output another name")
-    if len({path.resolve() for path in outputs}) < len(outputs):
-        raise UsageError(f"{report.output} cannot be page and picture at once", hint="give --picture another name")
+    keep_apart([report.output, report.picture], summaries)
     if report.picture:
         from fiducial.alignment.report.svg import check_picture
 
