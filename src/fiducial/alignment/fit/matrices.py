@@ -90,6 +90,8 @@ class SparseMatrix:
 
     def add_elements(self, columns: Longs, values: Doubles) -> None:
         """Add a symmetric matrix (n, n) over some parameters."""
+        if not len(columns):
+            return
         triangle = np.concatenate([np.resize(row, row_start(k + 1) - row_start(k)) for k, row in enumerate(values)])
         for part in range(len(self._tables)):
             self.add(np.array([len(columns)]), columns.astype(np.uint32), triangle, part, len(self._tables))

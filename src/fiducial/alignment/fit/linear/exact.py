@@ -99,10 +99,16 @@ class ExactSolution:
             factor, order, rank, _ = lapack.dpstrf(self._reduced[np.ix_(kept, kept)], tol=0.0, lower=1)
             order = order - 1
             pivots = np.where(np.arange(len(kept)) < rank, np.diag(factor) ** 2, 0.0)
-            failing = np.flatnonzero(pivots <= SMALLEST_PIVOT * diagonal[kept[order]])
+            smallest = SMALLEST_PIVOT * diagonal[kept[order]]
+            failing = np.flatnonzero(pivots <= smallest)
             if not len(failing):
                 break
-            kept = np.delete(kept, order[failing[0]])
+            first = int(failing[0])
+            # What those before it leave of a pivot can only become less.
+            left = diagonal[kept[order[first:]]] - np.einsum("ij,ij->i", factor[first:, :first], factor[first:, :first])
+            failed = left <= smallest[first:]
+            failed[0] = True
+            kept = np.delete(kept, order[first:][failed])
         return np.asarray(kept, np.int64)
 
     @property
@@ -137,8 +143,9 @@ class ExactSolution:
     def covariance(self) -> Doubles:
         """(V, V) the inverse in the space that the constraints leave; undetermined parameters have variance 0."""
         inverse = np.zeros_like(self._scaled)
-        lower = lapack.dpotri(self._factor, lower=1)[0] if len(self._kept) else inverse  # it complains of no rows
-        inverse[np.ix_(self._kept, self._kept)] = np.tril(lower) + np.tril(lower, -1).T
+        if len(self._kept):
+            lower = lapack.dpotri(self._factor, lower=1)[0]
+            inverse[np.ix_(self._kept, self._kept)] = np.tril(lower) + np.tril(lower, -1).T
         half = self._embed(inverse * self._scale * self._scale[:, None])
         return self._embed(np.ascontiguousarray(half.T))
 

@@ -21,7 +21,7 @@ __all__ = ["is_approached", "new_matrix", "solve_with"]
 
 _SMALL = 2000  # parameters for which an exact solution takes under a second
 _TURNED = 3000  # up to here the matrix is copied and turned, beyond it is factorised where it is
-_TIGHTEST = 1e-10  # MINRES goes on to this at least: a better step costs less than another loop over the data
+_ENOUGH = 1e-12  # of F, which MINRES may leave to gain: a millionth of an error, squared
 
 
 def is_approached(solver: Solver, size: int) -> bool:
@@ -49,7 +49,7 @@ def solve_with(
     """
     if isinstance(matrix, SparseMatrix):
         wanted = np.flatnonzero(np.isin(labels, solver.error_labels)).tolist()
-        return IterativeSolution(matrix.lower(), constraints, min(solver.tolerance, _TIGHTEST), wanted)
+        return IterativeSolution(matrix.lower(), constraints, _ENOUGH, wanted)
     if len(matrix.elements) <= _TURNED:
         return ExactSolution(matrix.elements, constraints)
     return TiledSolution(matrix.elements, constraints, workers.each)
