@@ -211,6 +211,8 @@ def test_force_goes_on_with_a_rank_defect(tracks: Path) -> None:
     assert once.loops == 1
     assert forced.loops > 1
     assert any("only one step was made" in warning and "see `force`" in warning for warning in once.warnings)
+    # Each iteration meets it again, and it is said once.
+    assert len(forced.warnings) == len(set(forced.warnings)) >= 2
 
 
 # checkinput

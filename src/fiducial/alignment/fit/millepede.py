@@ -416,7 +416,7 @@ class _Fit:
             variable=problem.variable,
             covariance=covariance,
             iterations=self.iterations,
-            warnings=self.warnings,
+            warnings=list(dict.fromkeys(self.warnings)),
             seconds=self.seconds,
             column=self.settings.column,
             few=self.settings.entries_accepted,
