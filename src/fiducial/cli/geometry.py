@@ -105,3 +105,12 @@ def _print_about(about: dict[str, Any]) -> None:
     field = plural(about["magnets"], "magnet") if about["magnets"] else "no field: tracks are straight"
     parts = [plural(about[f"{name}s"], name) for name in ("station", "module", "sensor", "channel")]
     typer.echo(f"{about['name']:<16} {', '.join(parts)}; {field}")
+    if about["stations"] > 1:
+        typer.echo(f"stations         {_stations([layer['layer'] for layer in about['layers']])}")
+
+
+def _stations(layers: list[str]) -> str:
+    """Which layers stand in which station. An eleventh plane without a key begins one that nobody may have meant."""
+    found = {digit: [key for key in layers if key[0] == digit] for digit in dict.fromkeys(key[0] for key in layers)}
+    each = (f"{digit} ({' to '.join(dict.fromkeys((keys[0], keys[-1])))})" for digit, keys in found.items())
+    return f"{', '.join(each)}: the first digit of a layer's key"

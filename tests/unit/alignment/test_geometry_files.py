@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from fiducial.alignment.iteration.convert import append_records, branches, choose
-from fiducial.alignment.iteration.recipe import Cuts
+from fiducial.alignment.iteration.recipe import Cuts, find_recipe
+from fiducial.alignment.iteration.steeringfiles import Plan
 from fiducial.alignment.mille.reader import read_blocks
 from fiducial.alignment.mille.writer import MilleOutput
 from fiducial.alignment.tracker.geometry import FASER, place, sensor_ids
 from fiducial.alignment.tracker.geometryfile import Geometry, find_geometry, geometry_text, load_geometry
 from fiducial.alignment.tracker.geometrypicture import draw_detector
 from fiducial.alignment.tracker.numbering import AXES, Scheme
-from fiducial.alignment.tracker.reconstruction import reconstruct
+from fiducial.alignment.tracker.reconstruction import read_hits, reconstruct
 from fiducial.alignment.tracker.simulation import Misalignment, Response, misalign, simulate
 from fiducial.alignment.tracker.trajectory import cross, track_derivatives
 from fiducial.core.check import check
@@ -121,9 +122,34 @@ def test_tracks_that_only_one_direction_measures_are_lost(tmp_path: Path) -> Non
         reconstruct(known.detector, data, {}, None, known.finding)
 
 
+@pytest.mark.parametrize("keys", [("10", "11", "20", "21"), ("00", "01", "30", "31"), ("00", "10", "20", "90")])
+def test_stations_take_part_whatever_their_numbers(tmp_path: Path, keys: tuple[str, ...]) -> None:
+    text = planes("stst")
+    for key in keys:
+        text = text.replace("[[planes]]\nsensor", f"[[planes]]\nkey = '{key}'\nsensor", 1)
+    known = load_geometry(file(tmp_path, text))
+    assert known.detector.stations() == tuple(sorted({int(key[0]) for key in keys}))
+    data = simulate(known.detector, {}, run=1, file=1, events=50, seed=1, beam=known.beam, response=Response(1.0, 0.0))
+    assert set(read_hits(known.detector, data, known.detector.stations()).sensor.tolist()) == {0, 1, 2, 3}
+    recipe = find_recipe("planes")
+    plan = Plan(known.detector, known.detector.stations(), recipe)
+    assert {plan.known[label].key for label in plan.free(recipe.steps[0])} == set(keys)
+
+
+def test_a_choice_of_stations_is_counted_from_the_last(tmp_path: Path) -> None:
+    text = planes("stst").replace("format = 1", "format = 1\nstations = [1, 2]")
+    for key in ("10", "11", "40", "41"):
+        text = text.replace("[[planes]]\nsensor", f"[[planes]]\nkey = '{key}'\nsensor", 1)
+    detector = load_geometry(file(tmp_path, text)).detector
+    assert detector.stations() == (4,)
+    assert detector.stations(2) == (1, 4)
+    with pytest.raises(UsageError, match="0 stations"):
+        detector.stations(0)
+
+
 def test_other_numbers_of_stations_are_a_matter_of_the_file(tmp_path: Path) -> None:
     detector = load_geometry(file(tmp_path, planes("stst"))).detector
-    assert detector.stations() == range(1)
+    assert detector.stations() == (0,)
     with pytest.raises(UsageError, match="3 stations") as caught:
         detector.stations(3)
     assert "(1,)" in caught.value.hint

@@ -56,6 +56,17 @@ def test_a_geometry_is_checked_against_its_recipe(say: Any) -> None:
     assert say("alignment", "geometry", "check", "faser", "--json").json["free"] == 228
 
 
+def test_a_check_tells_which_layers_stand_in_which_station(say: Any, tmp_path: Path) -> None:
+    head, planes, rest = re.split(r"(?s)(?=\[\[planes\]\])(.*?)(?=# -{9})", TELESCOPE.read_text(), maxsplit=1)
+    positions = (f'[[planes]]\nsensor = "pixels"\nposition = [0.0, 0.0, {50.0 * one}]\n' for one in range(12))
+    assert planes.count("[[planes]]") == 6
+    (tmp_path / "twelve.toml").write_text(head + "".join(positions) + rest)
+    said = say("alignment", "geometry", "check", "twelve.toml")
+    assert said.lines[1] == "stations 0 (00 to 09), 1 (10 to 11): the first digit of a layer's key"
+    assert said.lines[-1] == "recipe planes: fits 36 of 36 parameters"
+    assert not any(line.startswith("stations") for line in say("alignment", "geometry", "check", TELESCOPE).lines)
+
+
 def test_a_geometry_is_listed_and_drawn(say: Any, tmp_path: Path) -> None:
     said = say("alignment", "geometry", "show", TELESCOPE, "--picture", "pictures/t.svg")
     assert "05 5 750.0 1 2" in said.lines

@@ -41,12 +41,12 @@ class Plan:
 
     Args:
         detector: the tracker.
-        stations: that take part.
+        stations: digits of those that take part.
         recipe: what is done.
     """
 
     detector: Detector
-    stations: range
+    stations: tuple[int, ...]
     recipe: Recipe
 
     @cached_property
@@ -85,7 +85,7 @@ class Plan:
         if not free:
             raise ConfigurationError(
                 f"recipe {self.recipe.name}: step {step.name} has no free parameter among the {len(self.known)} of "
-                f"{self.detector.name}'s stations {self.stations.start} to {self.stations.stop - 1}",
+                f"{self.detector.name}'s stations {', '.join(map(str, self.stations))}",
                 hint="see its `free` and `fixed`; or are other --stations meant?",
             )
         return free

@@ -200,28 +200,24 @@ class Detector:
         return {key: float(z[self.layer == number].mean()) for key, number in self.keys[1].items()}
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Number of stations, and at most of layers in a station, modules in a layer, sides in a module."""
-        stations, layers, modules, sides = (self.digits.max(axis=0) + 1).tolist()
-        return stations, layers, modules, sides
-
-    @property
     def track_parameters(self) -> int:
         """How many parameters a track has: x, y, two slopes, and q/p where there is a field."""
         return 5 if self.magnets else 4
 
-    def stations(self, count: int | None = None) -> range:
-        """Stations that take part: so many, counted from the last; by default the usual ones.
+    def stations(self, count: int | None = None) -> tuple[int, ...]:
+        """Digits of the stations that take part: so many, counted from the last; by default the usual ones.
 
         Raises:
             UsageError: so many are not a choice.
         """
-        last = len(self.keys[0])
-        choices = self.choices or (last,)
-        if (count or choices[0]) not in choices:
+        known = tuple(map(int, self.keys[0]))  # files of geometries need not begin with station 0, and may leave gaps
+        choices = self.choices or (len(known),)
+        if count is None:
+            count = choices[0]
+        if count not in choices:
             hint = "3 (without the station in front) or 4" if choices == (3, 4) else f"one of {choices}"
             raise UsageError(f"{count} stations", hint=hint)
-        return range(last - (count or choices[0]), last)
+        return known[-count:]
 
 
 def _faser() -> Detector:

@@ -19,7 +19,7 @@ labels ``10 * plane + parameter``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -136,7 +136,7 @@ def hit_labels(ids: NDArray[np.int64], scheme: Scheme = FASER_SCHEME) -> NDArray
     return np.stack(columns, axis=1).astype(np.int32)
 
 
-def meanings(detector: Detector, stations: range, scheme: Scheme = FASER_SCHEME) -> dict[int, Meaning]:
+def meanings(detector: Detector, stations: Collection[int], scheme: Scheme = FASER_SCHEME) -> dict[int, Meaning]:
     """What every label of the given stations stands for, labels ascending.
 
     Raises:
@@ -150,7 +150,7 @@ def meanings(detector: Detector, stations: range, scheme: Scheme = FASER_SCHEME)
     return dict(sorted(found.items()))
 
 
-def _all(detector: Detector, stations: range, scheme: Scheme) -> Iterator[tuple[int, Meaning]]:
+def _all(detector: Detector, stations: Collection[int], scheme: Scheme) -> Iterator[tuple[int, Meaning]]:
     for station, layer, module, side in detector.digits.tolist():
         if station not in stations:
             continue
@@ -161,7 +161,7 @@ def _all(detector: Detector, stations: range, scheme: Scheme) -> Iterator[tuple[
             yield label, Meaning(key[:depth], axis, side if level == "side" else None)
 
 
-def all_labels(detector: Detector, stations: range, scheme: Scheme = FASER_SCHEME) -> list[int]:
+def all_labels(detector: Detector, stations: Collection[int], scheme: Scheme = FASER_SCHEME) -> list[int]:
     """Every label of the given stations, ascending."""
     return list(meanings(detector, stations, scheme))
 

@@ -8,7 +8,7 @@ narrower, about the parameters of the fit before. Without a field q/p is not a p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,14 +107,13 @@ def reconstruct(
     return tabulate(detector, placement, state, hits), lost
 
 
-def read_hits(detector: Detector, raw: RawData, stations: range) -> Hits:
+def read_hits(detector: Detector, raw: RawData, stations: Collection[int]) -> Hits:
     """Turn strips of the given stations into measured coordinates."""
     event = np.repeat(np.arange(len(raw.counts)), raw.counts)
-    station = detector.digits[raw.sensor, 0]
+    taken = np.isin(detector.digits[raw.sensor, 0], list(stations))
     measured = np.asarray(
         (raw.strip + 0.5 - detector.channels[raw.sensor] / 2) * detector.pitch[raw.sensor], dtype=np.float64
     )
-    taken = (station >= stations.start) & (station < stations.stop)
     return Hits(event, raw.sensor, measured).keep(taken)
 
 
