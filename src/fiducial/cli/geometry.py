@@ -64,6 +64,7 @@ def check(file: File, json_: Json = False) -> None:
 
     known = find_geometry(file)
     plan = Plan(known.detector, known.detector.stations(), find_recipe(known.recipe))
+    plan.check()
     free = {label for step in plan.recipe.steps for label in plan.free(step)}
     about = {**_about(known), "parameters": len(plan.known), "free": len(free)}
     if json_:

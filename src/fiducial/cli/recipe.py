@@ -64,6 +64,7 @@ def check(
 
     detector = find_geometry(geometry).detector
     plan = Plan(detector, detector.stations(stations), find_recipe(recipe))
+    plan.check()
     steps = [_step(plan, number) for number in range(len(plan.recipe.steps))]
     if json_:
         about = {"recipe": plan.recipe.name, "detector": detector.name, "parameters": len(plan.known)}

@@ -206,6 +206,38 @@ def test_a_star_chooses_everything_and_no_pattern_nothing() -> None:
     assert len(chosen(["sides", "modules", "layers"], ALL)) == len(ALL)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[[steps]]\nfixed = ['layers * x', 'layers 21,41']",
+            r"step fit: fixed: '41' in 'layers 21,41' is no layer",
+        ),
+        (
+            "[[steps]]\nname = 's'\nfree = ['*', 'modules 218']",
+            r"step s: free: '218' in 'modules 218' is no module",
+        ),
+        ("[[steps]]\nfixed = ['* 7']", r"step fit: fixed: '7' in '\* 7' is no part of faser"),
+        ("[[steps]]\nfixed = ['900-999']", r"step fit: fixed: '900-999' is no label of a parameter of faser"),
+        ("[[constraints]]\nparameters = ['layers 77 y']", r"constraints\.0\.parameters: '77' in 'layers 77 y' is no"),
+    ],
+)
+def test_a_pattern_that_names_nothing_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        plan(load_recipe(file(tmp_path, text))).check()
+    assert caught.value.hint.startswith("layers are 00, 01, 02, 10")
+
+
+def test_a_pattern_may_name_stations_that_take_no_part(tmp_path: Path) -> None:
+    text = "[[steps]]\nfree = ['*']\nfixed = ['layers 0?', 'sides 0*', '101-125']"
+    plan(load_recipe(file(tmp_path, text)), 3).check()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_recipes_of_the_package_have_no_such_pattern(name: str) -> None:
+    plan(name, 4 if "4st" in name else 3).check()
+
+
 # Steps
 
 
@@ -277,7 +309,7 @@ def test_a_line_through_a_layer_that_takes_no_part_is_refused(tmp_path: Path) ->
 def test_crossed_coordinates_are_no_stereo_pair() -> None:
     detector = load_geometry(TELESCOPE).detector
     with pytest.raises(ConfigurationError, match=r"parameters\.sides: .* are no stereo pairs"):
-        _ = Plan(detector, detector.stations(), Recipe()).known
+        Plan(detector, detector.stations(), find_recipe("one-fit")).check()
 
 
 def test_labels_that_no_recipe_has_are_refused() -> None:

@@ -11,12 +11,12 @@ A pattern is one of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from fiducial.alignment.tracker.numbering import AXES, LEVELS, Meaning
 
-__all__ = ["chosen", "mistake"]
+__all__ = ["chosen", "mistake", "without_match"]
 
 _LABELS = re.compile(r"(\d+)(?:-(\d+))?")
 _DIGITS = re.compile(r"[0-9?*]+(?:,[0-9?*]+)*")
@@ -38,6 +38,29 @@ def mistake(pattern: str) -> str:
     return f"'{unknown[0]}' in '{pattern}' is none of the axes {', '.join(AXES)}" if unknown else ""
 
 
+def without_match(pattern: str, parts: Mapping[str, Collection[str]], labels: Collection[int]) -> str:
+    """Say which entry of a pattern names nothing that there is; empty if each names something.
+
+    Args:
+        pattern: one without a :func:`mistake`.
+        parts: digits of all stations, layers, modules and sides, by level.
+        labels: all that there are.
+    """
+    numbers = _LABELS.fullmatch(pattern)
+    if numbers:
+        found = any(_in_range(numbers, label) for label in labels)
+        return "" if found else f"'{pattern}' is no label of a parameter"
+    name, entries, _ = [*pattern.split(), "*", "*"][:3]
+    there = [part for level in _NAMES[name] for part in parts[level]]
+    lost = next((one for one in entries.split(",") if not any(fnmatchcase(part, one) for part in there)), None)
+    what = "part" if name == "*" else name.removesuffix("s")
+    return "" if lost is None else f"'{lost}' in '{pattern}' is no {what}"
+
+
+def _in_range(numbers: re.Match[str], label: int) -> bool:
+    return int(numbers[1]) <= label <= int(numbers[2] or numbers[1])
+
+
 def chosen(patterns: Iterable[str], known: Mapping[int, Meaning]) -> list[int]:
     """Labels that any of the patterns names, in the order in which they are known."""
     wanted = list(patterns)
@@ -47,7 +70,7 @@ def chosen(patterns: Iterable[str], known: Mapping[int, Meaning]) -> list[int]:
 def _fits(pattern: str, label: int, meaning: Meaning) -> bool:
     numbers = _LABELS.fullmatch(pattern)
     if numbers:
-        return int(numbers[1]) <= label <= int(numbers[2] or numbers[1])
+        return _in_range(numbers, label)
     level, digits, axes = [*pattern.split(), "*", "*"][:3]
     if meaning.level not in _NAMES[level]:
         return False

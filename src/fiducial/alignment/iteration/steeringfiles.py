@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiducial.alignment.iteration.patterns import chosen
+from fiducial.alignment.iteration.patterns import chosen, without_match
 from fiducial.alignment.iteration.recipe import Constraint, Recipe, Step
 from fiducial.alignment.tracker.geometry import Detector
-from fiducial.alignment.tracker.numbering import Meaning, meanings
+from fiducial.alignment.tracker.numbering import LEVELS, Meaning, all_labels, meanings
 from fiducial.alignment.tracker.trajectory import bending
 from fiducial.core.errors import ConfigurationError
 from fiducial.storage.replace import replace_text
@@ -69,10 +69,31 @@ class Plan:
         """See that every step can be told, before anything is read.
 
         Raises:
-            ConfigurationError: a step fits nothing, or asks for what the detector lacks.
+            ConfigurationError: a step fits nothing, or a pattern or a line names what the detector lacks.
         """
+        _ = self.known
+        self._check_patterns()
         for step in self.recipe.steps:
             self.constraints(step)
+
+    def _check_patterns(self) -> None:
+        """See that each pattern names something of the detector, be it of stations that take no part now."""
+        parts = dict(zip(LEVELS, self.detector.keys, strict=True))
+        labels = all_labels(self.detector, [*map(int, self.detector.keys[0])], self.recipe.parameters.scheme)
+        for where, pattern in self._patterns():
+            if what := without_match(pattern, parts, labels):
+                raise ConfigurationError(
+                    f"recipe {self.recipe.name}: {where}: {what} of {self.detector.name}",
+                    hint=f"layers are {', '.join(self.detector.keys[1])}: digits of the constants' keys, not of labels",
+                )
+
+    def _patterns(self) -> Iterator[tuple[str, str]]:
+        """Every pattern of the recipe, and where it stands."""
+        for number, constraint in enumerate(self.recipe.constraints):
+            yield from ((f"constraints.{number}.parameters", pattern) for pattern in constraint.parameters)
+        for step in self.recipe.steps:
+            yield from ((f"step {step.name}: free", pattern) for pattern in step.free)
+            yield from ((f"step {step.name}: fixed", pattern) for pattern in step.fixed)
 
     def free(self, step: Step) -> list[int]:
         """Labels that a step fits.

@@ -162,8 +162,8 @@ def _all(detector: Detector, stations: Collection[int], scheme: Scheme) -> Itera
 
 
 def all_labels(detector: Detector, stations: Collection[int], scheme: Scheme = FASER_SCHEME) -> list[int]:
-    """Every label of the given stations, ascending."""
-    return list(meanings(detector, stations, scheme))
+    """Every label of the given stations, ascending, even if two parameters would have one."""
+    return sorted({label for label, _ in _all(detector, stations, scheme)})
 
 
 def reader(known: dict[int, Meaning], what: str = "of this recipe") -> Callable[[int], Meaning]:
