@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +17,8 @@ from fiducial.core.positions import positions
 __all__ = ["read_model"]
 
 M = TypeVar("M", bound=BaseModel)
+
+_KEY = re.compile(r"[a-z0-9_.-]+")
 
 
 def read_model(model: type[M], text: str, where: str, *, hint: str = "") -> M:
@@ -41,34 +45,49 @@ def read_model(model: type[M], text: str, where: str, *, hint: str = "") -> M:
 
 def _sentence(model: type[BaseModel], where: str, lines: dict[str, int], mistake: Any) -> str:
     place = [str(part) for part in mistake["loc"]]
-    known = [".".join(place[:depth]) for depth in range(len(place), 0, -1)]
-    line = next((lines[key] for key in known if key in lines), None)
     what = mistake["msg"].removeprefix("Value error, ")
+    named = [*place, *_named(what)]
+    known = [".".join(named[:depth]) for depth in range(len(named), 0, -1)]
+    line = next((lines[key] for key in known if key in lines), None)
     if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         what = f"this key is not known{_nearest(model, place)}"
     key = f"{'.'.join(place)}: " if place else ""
     return f"{where}{'' if line is None else f':{line}'}: {key}{what}"
 
 
+def _named(what: str) -> list[str]:
+    """The key that a check of a whole table begins its sentence with."""
+    key, colon, _ = what.partition(": ")
+    return key.split(".") if colon and _KEY.fullmatch(key) else []
+
+
 def _nearest(model: type[BaseModel], place: list[str]) -> str:
-    names = list(_model_at(model, place[:-1]).model_fields)
+    names = _keys(_table_at(model, place[:-1]))
     close = difflib.get_close_matches(place[-1], names, n=1)
     return f", did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
 
 
-def _model_at(model: type[BaseModel], place: list[str]) -> type[BaseModel]:
+def _table_at(model: type[BaseModel], place: list[str]) -> type:
+    table: type = model
     for part in place:
-        if part in model.model_fields:
-            model = _inner(model.model_fields[part]) or model
-    return model
+        if issubclass(table, BaseModel) and part in table.model_fields:
+            table = _inner(table.model_fields[part]) or table
+    return table
 
 
-def _inner(field: FieldInfo) -> type[BaseModel] | None:
-    """The model in a field's type: ``Model``, ``Model | None``, ``tuple[Model, ...]`` or ``dict[str, Model]``."""
+def _keys(table: Any) -> list[str]:
+    return list(table.model_fields) if issubclass(table, BaseModel) else [field.name for field in fields(table)]
+
+
+def _inner(field: FieldInfo) -> type | None:
+    """The table in a field's type: ``Table``, ``Table | None``, ``tuple[Table, ...]`` or ``dict[str, Table]``.
+
+    A table is a model or a dataclass.
+    """
     waiting: list[Any] = [field.annotation]
     while waiting:
         kind = waiting.pop()
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind)):
             return kind
         waiting += get_args(kind)
     return None

@@ -34,15 +34,18 @@ def list_(json_: Json = False) -> None:
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="Name of a recipe, or its file.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, with everything left at its default.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, with all defaults; null is no limit.")] = False,
 ) -> None:
     """Print a recipe: `show NAME > my.toml` is the start of an own one."""
+    import json
+
     from fiducial.alignment.iteration.recipe import find_recipe, recipe_text
     from fiducial.cli.output import print_json
 
     recipe = find_recipe(name)
     if json_:
-        print_json({"name": recipe.name, **recipe.model_dump(mode="json")})
+        # By way of pydantic's own JSON, which has null where there is no limit: inf is a number in TOML, not in JSON.
+        print_json({"name": recipe.name, **json.loads(recipe.model_dump_json())})
         return
     typer.echo(recipe_text(name), nl=False)
 

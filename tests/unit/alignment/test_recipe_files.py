@@ -96,15 +96,30 @@ def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
         ("[[steps]]\nfree = ['layers 1a']", r"steps\.0\.free\.0: '1a' in 'layers 1a' is not made of digits"),
         ("[[steps]]\nfixed = ['layers 1? x,w']", r"steps\.0\.fixed\.0: 'w' in 'layers 1\? x,w' is none of the axes"),
         ("[[steps]]\nname = 'a/b'", r"steps\.0\.name: 'a/b' is no name of a folder"),
-        ("[[steps]]\nfit = { hugecat = 3 }", r"hugecat"),
-        ("[[steps]]\n[[steps]]", r"steps: two have the name 'fit'"),
+        ("[[steps]]\nfit = { itrations = 3 }", r"my\.toml:3: steps\.0\.fit\.itrations: .* did you mean 'iterations'\?"),
+        ("[[steps]]\n\n[steps.fit]\nlimit = inf", r"my\.toml:5: steps\.0\.fit\.limit: Input should be a finite number"),
+        (
+            "[fit]\nmethod = 'invert'",
+            r"my\.toml:3: fit\.method: there is no method 'invert', did you mean 'inversion'\?",
+        ),
+        ("[cuts]\nmax_chi2 = nan", r"my\.toml:3: cuts\.max_chi2: Input should be greater than 0"),
+        ("[presigma]\nturn = inf", r"my\.toml:3: presigma\.turn: Input should be a finite number"),
+        ("[[steps]]\n[[steps]]", r"my\.toml:2: steps: two have the name 'fit'"),
         ("steps = []", r"my\.toml:2: steps: .*at least 1 item"),
         (
             "[[constraints]]\nparameters = ['layers']\nweights = 'bending'",
             r"constraints\.0: line: 'bending' is measured",
         ),
         ("[[constraints]]\nparameters = ['layers']\neach = 'plane'", r"constraints\.0\.each\.0: Input should be"),
-        ("[parameters]\nlayers = ['x', 'x']", r"parameters: layers: an axis stands twice"),
+        (
+            "[[constraints]]\nparameters = ['layers']\nweights = 'bending'\nline = ['11', '11']",
+            r"my\.toml:5: constraints\.0: line: layer '11' stands twice",
+        ),
+        (
+            "[parameters]\nmodules = ['rz', 'y', 'x']",
+            r"my\.toml:3: parameters: modules: x and y together with sides' x: a module's shift follows",
+        ),
+        ("[parameters]\nlayers = ['x', 'x']", r"my\.toml:3: parameters: layers: an axis stands twice"),
         ("[parameters]\nsides = ['y']", r"parameters\.sides\.0: Input should be 'x'"),
         ("[parameters]\ndumplayers = 'yes'", r"dumplayers: 'yes' is neither true nor false"),
         ("[parameters]\ndumplayers = true\nlayers = ['x']", r"layers: give either this or FASER's flags"),
@@ -115,6 +130,19 @@ def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
 def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         load_recipe(file(tmp_path, text))
+
+
+def test_a_limit_may_be_none(tmp_path: Path) -> None:
+    cuts = load_recipe(file(tmp_path, "[cuts]\nmax_chi2 = inf\nmax_pz = inf\nmax_residual = inf\nmax_tilt = inf")).cuts
+    assert {cuts.max_chi2, cuts.max_pz, cuts.max_residual, cuts.max_tilt} == {float("inf")}
+
+
+def test_recipes_differ_where_a_step_repeats_a_default(tmp_path: Path) -> None:
+    plain = load_recipe(file(tmp_path, "[fit]\niterations = 5\n[[steps]]"))
+    own = load_recipe(file(tmp_path, "[fit]\niterations = 5\n[[steps]]\nfit = { iterations = 3 }"))
+    assert plain != own
+    assert [one.options(one.steps[0]).iterations for one in (plain, own)] == [5, 3]
+    assert own == load_recipe(file(tmp_path, "[fit]\niterations = 5\n[[steps]]\n[steps.fit]\niterations = 3"))
 
 
 def test_every_mistake_is_named(tmp_path: Path) -> None:
@@ -304,6 +332,16 @@ def test_a_line_through_a_layer_that_takes_no_part_is_refused(tmp_path: Path) ->
     text = "[[constraints]]\nparameters = ['layers * y']\nweights = 'bending'\nline = ['01', '31']"
     with pytest.raises(ConfigurationError, match="layer '01' takes no part"):
         plan(load_recipe(file(tmp_path, text))).constraints(Step())
+
+
+def test_a_line_through_two_layers_at_one_place_is_refused(tmp_path: Path) -> None:
+    text = TELESCOPE.read_text().replace("450.0]", "150.0]")
+    detector = load_geometry(file(tmp_path, text.replace("format = 1", ""))).detector
+    line = (
+        "[parameters]\nsides = []\n[[constraints]]\nparameters = ['layers']\nweights = 'bending'\nline = ['01', '03']"
+    )
+    with pytest.raises(ConfigurationError, match="its two layers stand at one place, z = 150 mm"):
+        Plan(detector, detector.stations(), load_recipe(file(tmp_path, line))).check()
 
 
 def test_crossed_coordinates_are_no_stereo_pair() -> None:

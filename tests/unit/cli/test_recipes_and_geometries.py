@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ def test_a_recipe_is_shown_as_it_can_be_given_back(say: Any, tmp_path: Path) -> 
     (tmp_path / "my.toml").write_text(shown)
     assert say("alignment", "recipe", "show", "my.toml").out == shown
     assert say("alignment", "recipe", "show", "my.toml", "--json").json["cuts"]["max_chi2"] == 2000.0
+
+
+def test_a_recipe_is_printed_as_json_that_every_reader_takes(say: Any, tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    (tmp_path / "my.toml").write_text(recipe_text("planes") + "fit = { iterations = 2 }\n")
+    shown = json.loads(say("alignment", "recipe", "show", "my.toml", "--json").out, parse_constant=refuse)
+    assert shown["cuts"]["max_pz"] is None
+    assert shown["fit"]["iterations"] == 3
+    assert shown["steps"][0]["fit"] == {"iterations": 2}
 
 
 def test_a_check_tells_what_each_step_fits(say: Any) -> None:

@@ -12,9 +12,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    model_validator,
+)
 
 from fiducial.alignment.iteration.patterns import mistake
+from fiducial.alignment.steering.keywords import METHODS, match_keyword, suggestion
 from fiducial.alignment.tomlfile import read_model
 from fiducial.alignment.tracker.numbering import AXES, LAYER_AXES, Scheme
 from fiducial.core.errors import ConfigurationError, NotFoundError
@@ -29,7 +39,11 @@ Axis = Literal["x", "y", "z", "rx", "ry", "rz"]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+#: An upper limit, which may be inf: then there is none.
+_Limit = Annotated[float, Field(gt=0, allow_inf_nan=True)]
 
 
 def _checked_pattern(pattern: str) -> str:
@@ -44,6 +58,8 @@ Pattern = Annotated[str, AfterValidator(_checked_pattern)]
 class Cuts(_Table):
     """Which tracks and hits are used. The values are those of FASER's converter, but for the last.
 
+    An upper limit of inf is none.
+
     Args:
         max_chi2: largest chi2 of a track.
         min_pz: smallest momentum along the beam, GeV.
@@ -55,12 +71,12 @@ class Cuts(_Table):
         min_used: fewest hits that must be left of a track; with five there would be nothing to learn from it.
     """
 
-    max_chi2: float = Field(2000.0, gt=0)
+    max_chi2: _Limit = 2000.0
     min_pz: float = 100.0
-    max_pz: float = 5000.0
+    max_pz: _Limit = 5000.0
     min_hits: int = Field(15, ge=1)
-    max_residual: float = Field(0.05, gt=0)
-    max_tilt: float = Field(2.0, gt=0)
+    max_residual: _Limit = 0.05
+    max_tilt: _Limit = 2.0
     failed: float = -9000.0
     min_used: int = Field(6, ge=1)
 
@@ -96,6 +112,10 @@ class Parameters(_Table):
             axes = getattr(self, level)
             if len(set(axes)) < len(axes):
                 raise ValueError(f"{level}: an axis stands twice")
+        twice = [axis for axis in ("x", "y") if self.sides and axis in self.modules]
+        if twice:
+            both = " and ".join(twice)
+            raise ValueError(f"modules: {both} together with sides' x: a module's shift follows from its two sides")
         if len(self.modules) + len(self.sides) > 9:
             raise ValueError("modules: labels have one digit for the parameters of sides and modules together")
         return self
@@ -163,7 +183,7 @@ class Constraint(_Table):
             behind the other) or "axis"; several with blanks between.
         weights: "one"; "z" of the layer, about the mean of all; "bending", how far a bent track is there from the line
             through the layers ``line``; "stereo", the sign of a side's angle.
-        line: keys of the two layers that "bending" is measured from.
+        line: keys of the two different layers that "bending" is measured from.
         skip_last: leaves out the last group, where it follows from the others.
     """
 
@@ -177,7 +197,16 @@ class Constraint(_Table):
     def _has_line(self) -> Self:
         if self.weights == "bending" and self.line is None:
             raise ValueError('line: \'bending\' is measured from a line through two layers, e.g. ["11", "31"]')
+        if self.line is not None and self.line[0] == self.line[1]:
+            raise ValueError(f"line: layer '{self.line[0]}' stands twice, and a line needs two")
         return self
+
+
+def _known_method(name: str) -> str:
+    if match_keyword(name, METHODS) is None:
+        near, known = suggestion(name, METHODS), ", ".join(METHODS)
+        raise ValueError(f"there is no method '{name}'{f', {near}' if near else f'; known: {known}'}")
+    return name
 
 
 class FitOptions(_Table):
@@ -195,7 +224,7 @@ class FitOptions(_Table):
         lines: further lines of the steering file, as they are.
     """
 
-    method: str = "inversion"
+    method: Annotated[str, AfterValidator(_known_method)] = "inversion"
     iterations: int = Field(3, ge=1)
     limit: float = Field(0.001, ge=0)
     hugecut: float = Field(2000.0, ge=1)
@@ -203,6 +232,17 @@ class FitOptions(_Table):
     skipemptycons: bool = True
     printcounts: bool = True
     lines: tuple[str, ...] = ()
+
+
+class StepOptions(FitOptions):
+    """Keywords of one step. Those that it does not give are the recipe's, whatever stands here."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StepOptions) and self.given() == other.given()
+
+    def given(self) -> dict[str, Any]:
+        """The keywords that the step gives."""
+        return self.model_dump(exclude_unset=True)
 
 
 def _named(name: str) -> str:
@@ -226,7 +266,7 @@ class Step(_Table):
     free: tuple[Pattern, ...] = ("*",)
     fixed: tuple[Pattern, ...] = ()
     presigma: Presigma | None = None
-    fit: dict[str, Any] = {}
+    fit: Annotated[StepOptions, PlainSerializer(StepOptions.given)] = StepOptions()
 
 
 def _listed(steps: Any) -> Any:
@@ -265,8 +305,6 @@ class Recipe(_Table):
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             raise ValueError(f"steps: two have the name '{next(n for n in names if names.count(n) > 1)}'")
-        for step in self.steps:
-            self.options(step)
         return self
 
     @property
@@ -276,7 +314,7 @@ class Recipe(_Table):
 
     def options(self, step: Step) -> FitOptions:
         """Keywords of a step's steering file."""
-        return FitOptions.model_validate(self.fit.model_dump() | dict(step.fit))
+        return self.fit.model_copy(update=step.fit.given())
 
 
 def recipe_names() -> list[str]:

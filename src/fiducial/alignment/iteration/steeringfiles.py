@@ -164,6 +164,11 @@ class Plan:
         """How far a bent track is from the line through two layers, at each layer."""
         height = bending(self.detector, z)[0]
         first, last = line
+        if z[first] == z[last]:
+            raise ConfigurationError(
+                f"recipe {self.recipe.name}: constraints: line: its two layers stand at one place, z = {z[first]:g} mm",
+                hint="a line needs two layers, one behind the other",
+            )
         slope = (height[last] - height[first]) / (z[last] - z[first])
         shape = height - height[first] - slope * (z - z[first])
         shape[line] = 0.0
