@@ -1,4 +1,7 @@
-"""TOML files that users write, checked against a model: every mistake at once, each with its line and key."""
+"""TOML files that users write, checked against a model: every mistake at once, each with its line and key.
+
+Numbers in them are finite; the types that say so serve models and dataclasses alike.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,20 @@ import difflib
 import re
 import tomllib
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from fiducial.core.errors import ConfigurationError
 from fiducial.core.positions import positions
 
-__all__ = ["read_model"]
+__all__ = ["NotNegative", "Part", "Positive", "read_model"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+#: Of a whole.
+Part = Annotated[float, Field(ge=0, le=1)]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -44,7 +52,7 @@ def read_model(model: type[M], text: str, where: str, *, hint: str = "") -> M:
 
 
 def _sentence(model: type[BaseModel], where: str, lines: dict[str, int], mistake: Any) -> str:
-    place = [str(part) for part in mistake["loc"]]
+    place = [str(part) for part in mistake["loc"] if part != "[key]"]
     what = mistake["msg"].removeprefix("Value error, ")
     named = [*place, *_named(what)]
     known = [".".join(named[:depth]) for depth in range(len(named), 0, -1)]

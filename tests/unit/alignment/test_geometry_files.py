@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -122,23 +123,26 @@ def test_tracks_that_only_one_direction_measures_are_lost(tmp_path: Path) -> Non
         reconstruct(known.detector, data, {}, None, known.finding)
 
 
-@pytest.mark.parametrize("keys", [("10", "11", "20", "21"), ("00", "01", "30", "31"), ("00", "10", "20", "90")])
+@pytest.mark.parametrize(
+    "keys",
+    [("10", "11", "12", "20", "21", "22"), ("00", "01", "30", "31", "32", "33"), ("00", "10", "20", "60", "80", "90")],
+)
 def test_stations_take_part_whatever_their_numbers(tmp_path: Path, keys: tuple[str, ...]) -> None:
-    text = planes("stst")
+    text = planes("ststst")
     for key in keys:
         text = text.replace("[[planes]]\nsensor", f"[[planes]]\nkey = '{key}'\nsensor", 1)
     known = load_geometry(file(tmp_path, text))
     assert known.detector.stations() == tuple(sorted({int(key[0]) for key in keys}))
     data = simulate(known.detector, {}, run=1, file=1, events=50, seed=1, beam=known.beam, response=Response(1.0, 0.0))
-    assert set(read_hits(known.detector, data, known.detector.stations()).sensor.tolist()) == {0, 1, 2, 3}
+    assert set(read_hits(known.detector, data, known.detector.stations()).sensor.tolist()) == set(range(6))
     recipe = find_recipe("planes")
     plan = Plan(known.detector, known.detector.stations(), recipe)
     assert {plan.known[label].key for label in plan.free(recipe.steps[0])} == set(keys)
 
 
 def test_a_choice_of_stations_is_counted_from_the_last(tmp_path: Path) -> None:
-    text = planes("stst").replace("format = 1", "format = 1\nstations = [1, 2]")
-    for key in ("10", "11", "40", "41"):
+    text = planes("ststst").replace("format = 1", "format = 1\nstations = [1, 2]")
+    for key in ("10", "11", "12", "40", "41", "42"):
         text = text.replace("[[planes]]\nsensor", f"[[planes]]\nkey = '{key}'\nsensor", 1)
     detector = load_geometry(file(tmp_path, text)).detector
     assert detector.stations() == (4,)
@@ -148,11 +152,43 @@ def test_a_choice_of_stations_is_counted_from_the_last(tmp_path: Path) -> None:
 
 
 def test_other_numbers_of_stations_are_a_matter_of_the_file(tmp_path: Path) -> None:
-    detector = load_geometry(file(tmp_path, planes("stst"))).detector
+    detector = load_geometry(file(tmp_path, planes("ststst"))).detector
     assert detector.stations() == (0,)
     with pytest.raises(UsageError, match="3 stations") as caught:
         detector.stations(3)
     assert "(1,)" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("[misalignment]\nshifts = { plane = 0.1 }", r"misalignment\.shifts\.plane: .*'station', 'layer'"),
+        ("[misalignment]\nshifts = { layer = -0.1 }", r"misalignment\.shifts\.layer: .* greater than or equal to 0"),
+        ("[misalignment]\nturns = { layer = inf }", r"misalignment\.turns\.layer: .* finite number"),
+        ("[beam]\nmomentum = 600.0\nspread = -1.0", r"beam\.spread: .* greater than or equal to 0"),
+        (
+            "[beam]\nmomentum = 600.0\nlowest = 600.0\nhighest = 600.0",
+            r"beam\.spread: 0\.4 has 0\.00% of the momenta between lowest \(600\) and highest \(600\); 0 is for one",
+        ),
+        ("[beam]\nspread = 1e9", r"beam\.spread: 1e\+09 has 0\.00% of the momenta"),
+        ("[beam]\nlowest = -1.0", r"beam\.lowest: .* greater than 0"),
+        ("[beam]\nhalf_width = nan", r"beam\.half_width: .* finite number"),
+        ("[response]\nnoise = -1.0", r"response\.noise: .* greater than or equal to 0"),
+        ("[response]\nefficiency = 1.1", r"response\.efficiency: .* less than or equal to 1"),
+        ("[finding]\nwindows = []", r"finding\.windows: .* at least 1 item"),
+        ("[finding]\nscales = [2.0, 0.0]", r"finding\.scales\.1: .* greater than 0"),
+        ("[finding]\nmomentum = 0.0", r"finding\.momentum: .* greater than 0"),
+        ("[finding]\nfewest_hits = 7", r"finding\.fewest_hits: 7, and there are 6 sensors"),
+        ("[finding]\nfewest_hit = 7", r"finding\.fewest_hit: this key is not known, did you mean 'fewest_hits'\?"),
+        ("[[magnets]]\nz_min = 1.0\nz_max = 2.0\nfield = inf", r"magnets\.0\.field: .* finite number"),
+        ("[[groups]]\nkey = '0'\n[[groups]]\nkey = '0'", r"groups\.1\.key: '0' stands twice"),
+        ("[[groups]]\nkey = '0'\nposition = [nan, 0.0, 0.0]", r"groups\.0\.position\.0: .* finite number"),
+        ("[[groups]]\nkey = '0'\nrotation = [1.5707963, 0.0, 0.0]", r"planes\.0\.rotation: the plane stands along"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, table: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"geometry\.toml:[0-9]+: {message}"):
+        load_geometry(file(tmp_path, f"{planes('ststst')}\n{table}"))
 
 
 @pytest.mark.parametrize(
@@ -170,12 +206,29 @@ def test_other_numbers_of_stations_are_a_matter_of_the_file(tmp_path: Path) -> N
         (('sensor = "strip"', 'key = "01"\nsensor = "strip"'), r"planes: two have the key '01'"),
         (('sensor = "strip"', 'key = "010"\nsensor = "strip"'), r"planes: keys have two digits .* the same number"),
         (("position = [0.0, 0.0, 0]", "position = [0.0, 0.0]"), r"planes\.0\.position"),
+        (("position = [0.0, 0.0, 0]", "position = [0.0, 0.0, nan]"), r"planes\.0\.position\.2: .* finite number"),
+        (
+            ("position = [0.0, 0.0, 300]", "rotation = [0.0, 1.57079, 0.0]\nposition = [0.0, 0.0, 300]"),
+            r"geometry\.toml:29: planes\.3\.rotation: the plane stands along the beam",
+        ),
+        (("measures = [1.5707963267948966]", "measures = [inf]"), r"sensors\.turned\.measures\.0"),
+        (("radiation_lengths = 0.003", "radiation_lengths = inf"), r"sensors\.strip\.radiation_lengths: .* finite"),
+        (("format = 1", "format = 1\nreference_z = inf"), r"geometry\.toml:3: reference_z: .* finite number"),
         (("format = 1", "format = 2"), r"geometry\.toml:2: format: Input should be 1"),
         (('name = "strips"', 'name = "a/b"'), r"name: String should match pattern"),
         (("format = 1", "format = 1\nstations = [2]"), r"stations: there are not so many"),
-        (("[sensors.strip]", "[[groups]]\nkey = '7'\n[sensors.strip]"), r"groups\.0\.key: no plane belongs to '7'"),
-        (("[sensors.strip]", "[beam]\nmomentum = 1.0\n[sensors.strip]"), r"beam: the momentum is not between"),
-        (("[sensors.strip]", "[beam]\nmomentun = 1.0\n[sensors.strip]"), r"beam\.momentun: this key is not known"),
+        (
+            ("[sensors.strip]", "[[groups]]\nkey = '7'\n[sensors.strip]"),
+            r":6: groups\.0\.key: no plane belongs to '7'",
+        ),
+        (
+            ("[sensors.strip]", "[beam]\nmomentum = 1.0\n[sensors.strip]"),
+            r":6: beam\.momentum: 1 is not between lowest \(500\)",
+        ),
+        (
+            ("[sensors.strip]", "[beam]\nmomentun = 1.0\n[sensors.strip]"),
+            r":6: beam\.momentun: this key is not known, did you mean 'momentum'",
+        ),
         (
             ("[sensors.strip]", "[[magnets]]\nz_min = -1.0\nz_max = 1.0\nfield = 1.0\n[sensors.strip]"),
             r"reference_z: lies inside a magnet",
@@ -187,10 +240,59 @@ def test_other_numbers_of_stations_are_a_matter_of_the_file(tmp_path: Path) -> N
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:
-    text = planes("stst")
+    text = planes("ststst")
     assert change[0] in text
     with pytest.raises(ConfigurationError, match=message):
         load_geometry(file(tmp_path, text.replace(*change, 1)))
+
+
+@pytest.mark.parametrize(("kinds", "said"), [("stst", "4 coordinates, and a track"), ("ss", "2 coordinates")])
+def test_too_few_planes_are_refused(tmp_path: Path, kinds: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"planes: they measure {said}"):
+        load_geometry(file(tmp_path, planes(kinds)))
+
+
+def test_planes_at_one_place_are_refused(tmp_path: Path) -> None:
+    text = re.sub(r"position = .*", "position = [0.0, 0.0, 7.0]", planes("ststst"))
+    with pytest.raises(ConfigurationError, match="planes: all stand at one z"):
+        load_geometry(file(tmp_path, text))
+
+
+def test_one_momentum_is_a_beam(tmp_path: Path) -> None:
+    table = "\n[beam]\nmomentum = 5.0\nlowest = 5.0\nhighest = 5.0\nspread = 0.0"
+    known = load_geometry(file(tmp_path, planes("ststst") + table))
+    assert simulate(known.detector, {}, run=1, file=1, events=5, seed=1, beam=known.beam).counts.sum() > 0
+
+
+def test_hardly_any_material_scatters_nothing(tmp_path: Path) -> None:
+    known = load_geometry(
+        file(tmp_path, planes("ststst").replace("radiation_lengths = 0.003", "radiation_lengths = 1e-15"))
+    )
+    assert len(simulate(known.detector, {}, run=1, file=1, events=5, seed=1, beam=known.beam).counts) == 5
+
+
+@pytest.mark.parametrize(
+    "table", ["", "[beam]\nmomentum = 600.0", "[beam]\nslope = 0.001\n[finding]\nmomentum = 600.0"]
+)
+def test_what_a_table_leaves_out_follows_from_the_detector(tmp_path: Path, table: str) -> None:
+    known = load_geometry(file(tmp_path, f"{planes('stststst')}\n{table}"))
+    assert known.beam.half_width == pytest.approx(0.9 * 16.0)
+    assert known.finding.fewest_hits == 5
+    data = simulate(known.detector, {}, run=1, file=1, events=200, seed=1, beam=known.beam)
+    assert len(reconstruct(known.detector, data, {}, None, known.finding)[0].counts) > 180
+
+
+def test_a_beam_covers_what_all_layers_cover(tmp_path: Path) -> None:
+    moved = planes("ststst").replace("position = [0.0, 0.0, 0]", "position = [6.0, 0.0, 0]")
+    assert load_geometry(file(tmp_path, moved)).beam.half_width == pytest.approx(0.9 * 10.0)
+    aside = planes("ststst").replace("position = [0.0,", "position = [90.0,")
+    assert load_geometry(file(tmp_path, aside)).beam.half_width == pytest.approx(0.9 * 16.0)
+    text = geometry_text(Geometry())
+    without = re.sub(r"(?m)^half_width = .*\n", "", text)
+    assert without != text
+    assert load_geometry(file(tmp_path, without)).beam.half_width == pytest.approx(
+        0.9 * (90 + 768 * 0.04 - 5), abs=0.01
+    )
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

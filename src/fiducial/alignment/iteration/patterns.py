@@ -14,13 +14,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from fiducial.alignment.tracker.numbering import AXES, LEVELS, Meaning
+from fiducial.alignment.tracker.numbering import AXES, LEVELS, Level, Meaning
 
 __all__ = ["chosen", "mistake", "without_match"]
 
 _LABELS = re.compile(r"(\d+)(?:-(\d+))?")
 _DIGITS = re.compile(r"[0-9?*]+(?:,[0-9?*]+)*")
-_NAMES = {f"{level}s": (level,) for level in LEVELS} | {"*": LEVELS}
+_NAMES: dict[str, tuple[Level, ...]] = {f"{level}s": (level,) for level in LEVELS} | {"*": LEVELS}
 
 
 def mistake(pattern: str) -> str:
@@ -38,7 +38,7 @@ def mistake(pattern: str) -> str:
     return f"'{unknown[0]}' in '{pattern}' is none of the axes {', '.join(AXES)}" if unknown else ""
 
 
-def without_match(pattern: str, parts: Mapping[str, Collection[str]], labels: Collection[int]) -> str:
+def without_match(pattern: str, parts: Mapping[Level, Collection[str]], labels: Collection[int]) -> str:
     """Say which entry of a pattern names nothing that there is; empty if each names something.
 
     Args:

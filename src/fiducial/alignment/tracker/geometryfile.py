@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from math import pi
+from functools import cached_property
+from math import isnan, nan, pi
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from fiducial.alignment.tomlfile import read_model
-from fiducial.alignment.tracker.geometry import FASER, Detector, Kind, Magnet, Plane, Pose
+from fiducial.alignment.tomlfile import NotNegative, Positive, read_model
+from fiducial.alignment.tracker.geometry import FASER, Detector, Kind, Magnet, Plane, Pose, place
 from fiducial.alignment.tracker.reconstruction import Finding
 from fiducial.alignment.tracker.simulation import Beam, Misalignment, Response
 from fiducial.core.errors import ConfigurationError, NotFoundError
@@ -25,11 +26,15 @@ __all__ = ["Geometry", "find_geometry", "geometry_text", "load_geometry"]
 _DIRECTIONS = {"x": 0.0, "y": pi / 2}
 #: Key of a plane that has none of its own: its number, with two digits.
 _MOST_PLANES = 100
+#: A plane whose normal has less than this along the beam is not crossed.
+_ALONG_THE_BEAM = 0.01
+#: Fewest of the momenta drawn that must lie within their limits: the others are drawn again.
+_FEWEST_IN_LIMITS = 0.01
+#: Raw files count the hits of an event in 16 bits.
+_MOST_NOISE = 60_000
 _HINT = "`fiducial alignment geometry show faser` shows a complete one; docs/how-to/geometry.md explains the keys"
 
 Three = tuple[float, float, float]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 Key = Annotated[str, StringConstraints(pattern=r"^\d{1,3}$")]
 
 
@@ -57,7 +62,7 @@ class Geometry:
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class _Sensor(_Table):
@@ -124,6 +129,25 @@ class _Magnet(_Table):
         return self
 
 
+@dataclass(frozen=True)
+class _Beam(Beam):
+    half_width: NotNegative = nan  # follows from the detector
+
+    def over(self, detector: Detector) -> Beam:
+        """The beam, which covers the detector where the file does not say how wide it is."""
+        width = _half_width(detector) if isnan(self.half_width) else self.half_width
+        return Beam(**{**asdict(self), "half_width": width})
+
+
+@dataclass(frozen=True)
+class _Finding(Finding):
+    fewest_hits: Annotated[int, Field(ge=1)] = 0  # follows from the detector
+
+    def within(self, detector: Detector) -> Finding:
+        """How tracks are found, with two thirds of the sensors that one can cross if the file does not say more."""
+        return Finding(**{**asdict(self), "fewest_hits": self.fewest_hits or _fewest_hits(detector)})
+
+
 class _File(_Table):
     format: Literal[1]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
@@ -135,14 +159,16 @@ class _File(_Table):
     groups: tuple[_Group, ...] = ()
     planes: tuple[_Plane, ...] = Field(min_length=2, max_length=_MOST_PLANES * 10)
     magnets: tuple[_Magnet, ...] = ()
-    beam: Beam | None = None
+    beam: _Beam = _Beam()
     response: Response = Response()
     misalignment: Misalignment = Misalignment(shifts={"layer": 0.1}, turns={"layer": 1e-3})
-    finding: Finding | None = None
+    finding: _Finding = _Finding()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for mistake in (*self._mistakes(),):
+        for mistake in self._mistakes():
+            raise ValueError(mistake)
+        for mistake in self._mistakes_of(self.geometry()):
             raise ValueError(mistake)
         return self
 
@@ -153,7 +179,7 @@ class _File(_Table):
                 yield f"planes.{number}.sensor: there is no sensor '{plane.sensor}'; known: {known}"
             if plane.key is None and number >= _MOST_PLANES:
                 yield f"planes.{number}.key: only the first {_MOST_PLANES} planes get a key of their own"
-        keys = [plane.key or f"{number:02d}" for number, plane in enumerate(self.planes)]
+        keys = self._keys
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice:
             yield f"planes: two have the key '{twice}'"
@@ -163,20 +189,50 @@ class _File(_Table):
         for number, group in enumerate(self.groups):
             if len(group.key) >= depth or not any(key.startswith(group.key) for key in keys):
                 yield f"groups.{number}.key: no plane belongs to '{group.key}'"
+            if any(group.key == other.key for other in self.groups[:number]):
+                yield f"groups.{number}.key: '{group.key}' stands twice"
         if any(magnet.z_min < self.reference_z < magnet.z_max for magnet in self.magnets):
             yield "reference_z: lies inside a magnet"
         if any(count > len({key[0] for key in keys}) for count in self.stations):
             yield "stations: there are not so many"
-        if self.beam and not 0 < self.beam.lowest <= self.beam.momentum <= self.beam.highest:
-            yield "beam: the momentum is not between lowest and highest, or these are not above 0"
+        yield from self._mistakes_of_beam()
+
+    def _mistakes_of_beam(self) -> Iterator[str]:
+        beam = self.beam
+        limits = f"between lowest ({beam.lowest:g}) and highest ({beam.highest:g})"
+        if not beam.lowest <= beam.momentum <= beam.highest:
+            yield f"beam.momentum: {beam.momentum:g} is not {limits}"
+        elif beam.share < _FEWEST_IN_LIMITS:
+            yield f"beam.spread: {beam.spread:g} has {beam.share:.2%} of the momenta {limits}; 0 is for one alone"
+
+    def _mistakes_of(self, geometry: Geometry) -> Iterator[str]:
+        detector, fewest = geometry.detector, geometry.finding.fewest_hits
+        sensors, parameters = len(detector.channels), detector.track_parameters
+        along = np.abs(place(detector, {}).axes[:, 2, 2]) < _ALONG_THE_BEAM
+        if along.any():
+            key = "".join(map(str, detector.digits[along][0]))
+            number = next(number for number, plane in enumerate(self._keys) if key.startswith(plane))
+            yield f"planes.{number}.rotation: the plane stands along the beam, and no track crosses it"
+        if np.ptp([*detector.layer_z.values()]) == 0.0:
+            yield "planes: all stand at one z, and no track has a direction"
+        if sensors <= parameters:
+            yield f"planes: they measure {sensors} coordinates, and a track alone has {parameters} parameters"
+        if fewest > sensors:
+            yield f"finding.fewest_hits: {fewest}, and there are {sensors} sensors"
+        if self.response.noise * detector.channels.sum() > _MOST_NOISE:
+            yield f"response.noise: {self.response.noise:g} fires more than {_MOST_NOISE} strips in an event"
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        return [plane.key or f"{number:02d}" for number, plane in enumerate(self.planes)]
 
     def geometry(self) -> Geometry:
         """The geometry that the file describes."""
         groups = {group.key: Pose(group.position, group.rotation) for group in self.groups}
         kinds = {name: sensor.kind() for name, sensor in self.sensors.items()}
         planes = []
-        for number, plane in enumerate(self.planes):
-            key, pose = plane.key or f"{number:02d}", Pose(plane.position, plane.rotation)
+        for key, plane in zip(self._keys, self.planes, strict=True):
+            pose = Pose(plane.position, plane.rotation)
             if len(key) == 2:  # a layer of one module: it is moved along the detector's axes, however it is turned
                 groups[key] = Pose(plane.position)
                 key, pose = f"{key}0", Pose(rotation=plane.rotation)
@@ -184,20 +240,30 @@ class _File(_Table):
         magnets = tuple(Magnet(one.z_min, one.z_max, one.field) for one in self.magnets)
         detector = Detector(self.name, tuple(planes), groups, magnets, self.reference_z, self.stations)
         prefix = Geometry.prefix if self.name == FASER.name else self.name
-        beam, finding = self.beam or _beam(detector), self.finding or _finding(detector)
+        beam, finding = self.beam.over(detector), self.finding.within(detector)
         return Geometry(detector, self.recipe, prefix, beam, self.response, self.misalignment, finding)
 
 
-def _beam(detector: Detector) -> Beam:
-    """Tracks over the part that all sensors share, if none is turned or moved aside."""
-    extents = np.minimum(detector.pitch * detector.channels, detector.lengths)
-    return Beam(half_width=0.45 * float(extents.min()))
+def _half_width(detector: Detector) -> float:
+    """Nine tenths of the way from the axis to the nearest edge of what all layers cover.
+
+    If they have nothing about the axis in common: nine tenths of half the shortest edge of a sensor.
+    """
+    placement = place(detector, {})
+    half = np.stack([detector.pitch * detector.channels, detector.lengths], axis=1) / 2
+    reach = np.abs(placement.axes[:, :2, :2] * half[:, None, :]).max(axis=2)
+    origin = placement.origin[:, :2]
+    edges = [
+        min(-(origin - reach)[layer].min(axis=0).max(), (origin + reach)[layer].max(axis=0).min())
+        for layer in (detector.layer == number for number in range(len(detector.keys[1])))
+    ]
+    return 0.9 * float(min(edges) if min(edges) > 0.0 else half.min())
 
 
-def _finding(detector: Detector) -> Finding:
-    """Two thirds of the sensors that a track can cross must have a hit."""
+def _fewest_hits(detector: Detector) -> int:
+    """Two thirds of the sensors that a track can cross."""
     sides = {plane.key[:2]: len(plane.kind.angles) for plane in detector.planes}
-    return Finding(fewest_hits=max(detector.track_parameters + 1, 2 * sum(sides.values()) // 3))
+    return max(detector.track_parameters + 1, 2 * sum(sides.values()) // 3)
 
 
 def find_geometry(place: str | Path | None) -> Geometry:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +30,16 @@ from numpy.typing import NDArray
 from fiducial.alignment.tracker.geometry import FASER, Detector
 from fiducial.core.errors import ConfigurationError, DataError
 
-__all__ = ["AXES", "FASER_SCHEME", "LAYER_AXES", "LEVELS", "Meaning", "Scheme", "all_labels", "describe"]
+__all__ = ["AXES", "FASER_SCHEME", "LAYER_AXES", "LEVELS", "Level", "Meaning", "Scheme", "all_labels", "describe"]
 __all__ += ["hit_labels", "layer_label", "meanings", "module_label", "reader", "side_label"]
 
 #: Names of the six constants of a frame, in their order.
 AXES = ("x", "y", "z", "rx", "ry", "rz")
 #: Names of a layer's parameters at FASER, in the order of their numbers from 1.
 LAYER_AXES = ("x", "y", "rx", "ry", "rz")
+Level = Literal["station", "layer", "module", "side"]
 #: Levels of frames, by the number of digits of their keys less one.
-LEVELS = ("station", "layer", "module", "side")
+LEVELS: tuple[Level, ...] = ("station", "layer", "module", "side")
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from fiducial.alignment.tomlfile import Positive
 from fiducial.alignment.tracker.geometry import Detector, Placement, place
 from fiducial.alignment.tracker.ntuple import TrackTable
 from fiducial.alignment.tracker.raw import RawData
@@ -54,10 +57,10 @@ class Finding:
         momentum: of all tracks where there is no field, GeV.
     """
 
-    scales: tuple[float, ...] = (30.0, 10.0, 4.0, 2.0)
-    windows: tuple[float, ...] = (6.0, 1.0, 0.5, 0.5)
-    fewest_hits: int = 9
-    momentum: float = 1000.0
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (30.0, 10.0, 4.0, 2.0)
+    windows: Annotated[tuple[Positive, ...], Field(min_length=1)] = (6.0, 1.0, 0.5, 0.5)
+    fewest_hits: Annotated[int, Field(ge=1)] = 9
+    momentum: Positive = 1000.0
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,15 @@ import json
 from dataclasses import asdict, dataclass, field
 from math import log
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fiducial.alignment.constants.values import Six
+from fiducial.alignment.tomlfile import NotNegative, Part, Positive
 from fiducial.alignment.tracker.geometry import Detector, Placement, place
+from fiducial.alignment.tracker.numbering import LEVELS, Level
 from fiducial.alignment.tracker.raw import RawData
 from fiducial.alignment.tracker.trajectory import cross
 from fiducial.core.errors import DataError, NotFoundError
@@ -45,12 +48,20 @@ class Beam:
         slope: standard deviation of each slope, rad.
     """
 
-    momentum: float = 1000.0
-    spread: float = 0.4
-    lowest: float = 500.0
-    highest: float = 3000.0
-    half_width: float = 115.0
-    slope: float = 0.004
+    momentum: Positive = 1000.0
+    spread: NotNegative = 0.4
+    lowest: Positive = 500.0
+    highest: Positive = 3000.0
+    half_width: NotNegative = 115.0
+    slope: NotNegative = 0.004
+
+    @property
+    def share(self) -> float:
+        """Part of the momenta that would lie between lowest and highest if nothing held them there."""
+        if not self.spread:
+            return float(self.lowest <= self.momentum <= self.highest)
+        logarithm = NormalDist(log(self.momentum), self.spread)
+        return logarithm.cdf(log(self.highest)) - logarithm.cdf(log(self.lowest))
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,8 @@ class Response:
         noise: probability that a strip fires by itself in an event.
     """
 
-    efficiency: float = 0.985
-    noise: float = 3e-6
+    efficiency: Part = 0.985
+    noise: Part = 3e-6
 
 
 @dataclass(frozen=True)
@@ -75,10 +86,10 @@ class Misalignment:
     the motions that tracks hardly see.
     """
 
-    shifts: dict[str, float] = field(
+    shifts: dict[Level, NotNegative] = field(
         default_factory=lambda: {"station": 0.020, "layer": 0.020, "module": 0.020, "side": 0.005}
     )
-    turns: dict[str, float] = field(
+    turns: dict[Level, NotNegative] = field(
         default_factory=lambda: {"station": 1e-4, "layer": 1.5e-4, "module": 2e-4, "side": 2e-5}
     )
 
@@ -92,7 +103,7 @@ def misalign(detector: Detector, misalignment: Misalignment, seed: int) -> dict[
     """Draw displacements of all stations, layers, modules and sides; none for levels that have no size."""
     draw = np.random.default_rng([seed, 0])
     truth: dict[str, Six] = {}
-    for depth, level in enumerate(("station", "layer", "module", "side"), start=1):
+    for depth, level in enumerate(LEVELS, start=1):
         sizes = np.repeat([misalignment.shifts.get(level, 0.0), misalignment.turns.get(level, 0.0)], 3)
         for key in detector.keys[depth - 1]:
             x, y, z, rx, ry, rz = draw.normal(0.0, sizes).tolist()
@@ -192,7 +203,8 @@ def scatter(state: Array, distance: float, material: float, draw: np.random.Gene
     """
     if not material:
         return
-    width = 0.0136 * np.abs(state[:, 4]) * np.sqrt(material) * (1 + 0.038 * log(material))
+    correction = max(0.0, 1 + 0.038 * log(material))  # below zero where there is next to nothing
+    width = 0.0136 * np.abs(state[:, 4]) * np.sqrt(material) * correction
     for slope in (2, 3):
         kick = draw.normal(0.0, width)
         state[:, slope] += kick
