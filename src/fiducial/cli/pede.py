@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fiducial.alignment.fit.outputs.files import announce, write_failure
-from fiducial.alignment.verdict import NoSteeringError, TwoSteeringsError, verdict_of
+from fiducial.alignment.verdict import NoSteeringError, TwoSteeringsError, WriteError, verdict_of
 from fiducial.core.errors import FiducialError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ Solve a Millepede steering file as pede does, and write millepede.res, .end, .lo
   -f            go on with a rank defect, as the keyword `force`
   -c, -C        check the input only, as the keyword `checkinput`; -C also where each parameter appears
   --exit-zero   exit with 0 whatever the verdict is, as pede does; or set FIDUCIAL_PEDE_EXIT_ZERO=1
+  --debug       show where an error comes from
   --help, --version
 
 Exits with the code of millepede.end: 0 fine, 1 bad measurements, 2 insufficient data, 3 bad matrix, 4 a file was cut
@@ -109,7 +111,7 @@ def _model(value: str) -> str:
 
 
 def _records(value: str) -> int:
-    if not value.isdigit() or int(value) < 1:
+    if not (value.isascii() and value.isdigit()) or int(value) < 1:
         raise UsageError(f"the number of records must be 1 or more, not '{value}'", hint="for example -n=1000")
     return int(value)
 
@@ -126,29 +128,34 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print(f"fiducial-pede {metadata.version('fiducial')}")
         sys.exit(0)
     zero = "--exit-zero" in words or os.environ.get("FIDUCIAL_PEDE_EXIT_ZERO", "0") not in ("", "0")
-    code = _run(words)
+    code = _run([word for word in words if word != "--debug"], debug="--debug" in words)
     sys.exit(0 if zero and code != _USAGE else code)
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         words = read_words(arguments)
         _check_steering(words)
+        announce(Path())  # before the test data too: whatever fails, an earlier result is not left as if it were new
         return _fit(words)
     except (TwoSteeringsError, NoSteeringError) as error:
-        announce(Path())
-        write_failure(Path(), error)
-        _complain(error)
-        return verdict_of(error)
+        with suppress(WriteError):  # what should be seen is the error itself
+            announce(Path())
+        return _failed(error, debug=debug)
     except UsageError as error:
-        _complain(error)
+        _complain(error, debug=debug)
         return _USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
-    except (FiducialError, MemoryError, OSError) as error:
-        _complain(error)
-        return verdict_of(error)
+    except Exception as error:  # the interpreter would exit with 1, which says that there are values to use
+        return _failed(error, debug=debug)
+
+
+def _failed(error: Exception, *, debug: bool) -> int:
+    write_failure(Path(), error)
+    _complain(error, debug=debug)
+    return verdict_of(error)
 
 
 def _check_steering(words: Words) -> None:
@@ -159,10 +166,20 @@ def _check_steering(words: Words) -> None:
         )
 
 
-def _complain(error: BaseException) -> None:
-    print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
-    if hint := getattr(error, "hint", ""):
+def _complain(error: Exception, *, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    if hint := _hint(error):
         print(f"hint: {hint}", file=sys.stderr)
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, FiducialError | MemoryError | OSError):
+        return str(getattr(error, "hint", ""))
+    return "this was not foreseen; run it again with --debug to see where it comes from"
 
 
 def _fit(words: Words) -> int:

@@ -129,3 +129,35 @@ def test_words_that_do_not_fit_touch_nothing(here: Path, capsys: pytest.CaptureF
     assert run("-t=SL1") == 64
     assert "SL0, SLE" in capsys.readouterr().err
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["fiducial.alignment.testdata.generate", "fiducial.alignment.fit.millepede.fit_into"])
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_was_not_foreseen_is_no_result(
+    where: str, debug: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, with which the interpreter ends, would say that the values may be used."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("shapes do not fit:\n(2, 2)")
+
+    assert run("-t", "-n=120") == 0
+    capsys.readouterr()
+    monkeypatch.setattr(where, broken)
+    assert run("-t", "-n=120", *(["--debug"] if debug else [])) == 40
+    assert read_end(Path("millepede.end")) == (40, "Aborted: shapes do not fit: (2, 2)")
+    assert not Path("millepede.res").exists()
+    said = capsys.readouterr().err
+    assert "error: shapes do not fit: (2, 2)\nhint: this was not foreseen" in said
+    assert ("Traceback" in said) == debug
+
+
+def test_a_folder_that_cannot_be_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "millepede.end").mkdir()
+    (here / "millepede.end~").write_text("in the way")
+    assert run() == 10
+    assert "no steering file is named" in capsys.readouterr().err
+    assert run("-t", "-n=120") == 40
+    assert "millepede.end: cannot be written" in capsys.readouterr().err
