@@ -59,7 +59,7 @@ def command(
     prepare_threads()
     _check_parquet(wanted=parquet)
     if program := pede or pede_setting():
-        result = _fit_with(program, steering, output, check=check, timeout=timeout)
+        result = _fit_with(program, steering, output, check=check, threads=threads, timeout=timeout)
         if parquet:
             _write_parquet(result, output)
     else:
@@ -117,14 +117,16 @@ def _fit(steering: Path, output: Path, *, threads: int | None, check: bool, parq
         return fit_into(steering, output, threads=threads, parquet=parquet, options=added, progress=tell)
 
 
-def _fit_with(program: str, steering: Path, output: Path, *, check: bool, timeout: float | None) -> FitResult:
+def _fit_with(
+    program: str, steering: Path, output: Path, *, check: bool, threads: int | None, timeout: float | None
+) -> FitResult:
     from fiducial.alignment.fit.external import fit_with
     from fiducial.cli.status import told
 
     if check:
         raise UsageError("--check does not go with an external pede", hint="say `checkinput` in the steering file")
     with told() as tell:
-        return fit_with(program, steering, output, timeout=timeout, progress=tell)
+        return fit_with(program, steering, output, threads=threads, timeout=timeout, progress=tell)
 
 
 def _refuse_timeout(timeout: float | None) -> None:

@@ -89,7 +89,42 @@ def test_it_gets_whole_paths_of_files_beside_the_steering_file(steering: Path) -
     fit_with(script(steering.parent, FINE), steering, steering.parent / "out")
     lines = (steering.parent / "out" / "pede-steering.txt").read_text().splitlines()
     data = steering.parent / "data.bin"
-    assert lines == ["* data.bin", f"{data}  -- 0.5 ! tracks", "method inversion 3 0.001"]
+    assert lines == ["* data.bin", f"{data}  -- 0.5 ! tracks", "method inversion 3 0.001", "end"]
+
+
+def test_it_gets_whole_paths_of_files_in_the_current_folder(
+    steering: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As our own fit finds them: beside the steering file, then where one is; pede itself runs elsewhere."""
+    here = tmp_path_factory.mktemp("here")
+    (here / "data.bin").touch()
+    (here / "con.txt").touch()
+    monkeypatch.chdir(here)
+    steering.write_bytes(b"\xef\xbb\xbfdata.bin\ncon.txt\nEND\nmore\n")
+    fit_with(script(steering.parent, FINE), steering, Path("out"))
+    lines = Path("out", "pede-steering.txt").read_text().split()
+    assert lines == [str(steering.parent / "data.bin"), str(here / "con.txt"), "end"]
+
+
+def test_threads_are_its_last_option(steering: Path) -> None:
+    steering.write_text("threads 1\nconstraint 0\nend\n")
+    fit_with(script(steering.parent, FINE), steering, steering.parent / "out", threads=3)
+    text = (steering.parent / "out" / "pede-steering.txt").read_text()
+    assert text == "threads 1\nconstraint 0\nthreads 3\nend\n"
+
+
+WEIGHTED = """
+{ echo " Sum(W*Chi^2)/Sum(Ndf)/<W> =   300.00000000000000"
+  echo "                           / (                  120 -           2 )"
+  echo "                           /   1.2500000000000000"
+  echo "                           =   2.0338983050847457"; } > millepede.log
+"""
+
+
+def test_a_mean_weight_of_files_is_in_its_chi2(steering: Path) -> None:
+    result = fit_with(script(steering.parent, FINE + WEIGHTED), steering, steering.parent / "out")
+    assert (result.chi2, result.ndf, result.fitted, result.mean_weight) == (300.0, 120, 2, 1.25)
+    assert result.chi2_per_ndf == pytest.approx(2.0338983050847457, rel=1e-15)
 
 
 def test_its_own_verdict_counts_though_its_status_is_zero(steering: Path) -> None:
@@ -173,12 +208,24 @@ def test_one_setting_for_the_command(
     if how == "project":
         Path("fiducial.toml").write_text(f'[alignment]\npede = "{program}"\n')
     with pytest.raises(SystemExit) as caught:
-        main(["fit", "steer.txt", "-o", "out", "--parquet", *(["--pede", program] if how == "option" else [])])
+        main(
+            [
+                "fit",
+                "steer.txt",
+                "-o",
+                "out",
+                "--parquet",
+                "--threads",
+                "2",
+                *(["--pede", program] if how == "option" else []),
+            ]
+        )
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     assert "0.012346" in printed
     assert "1: Ended with warnings" in printed
     assert Path("out", "millepede.parquet").exists()
+    assert "\nthreads 2\n" in Path("out", "pede-steering.txt").read_text()
 
 
 def test_our_own_fit_reads_its_copy_of_the_steering(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def test_what_they_mean(words: list[str], expected: Words) -> None:
     assert read_words(words) == expected
 
 
-@pytest.mark.parametrize("words", [["-x"], ["--check"], ["-t=SL1"], ["-n=0"], ["-n"], ["-n=many"], ["-n=²"], ["a.txt", "b.txt"]])
+@pytest.mark.parametrize(
+    "words", [["-x"], ["--check"], ["-t=SL1"], ["-n=0"], ["-n"], ["-n=many"], ["-n=²"], ["a.txt", "b.txt"]]
+)
 def test_what_they_cannot_mean(words: list[str]) -> None:
     with pytest.raises(UsageError):
         read_words(words)

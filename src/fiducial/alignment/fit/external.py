@@ -23,6 +23,7 @@ import numpy as np
 from fiducial.alignment.fit.outputs.files import announce, read_end
 from fiducial.alignment.fit.outputs.res import ResultLine, read_results
 from fiducial.alignment.fit.result import FitResult
+from fiducial.alignment.steering.reader import Places
 from fiducial.alignment.verdict import MESSAGES, FitError
 from fiducial.core.errors import DataError, NotFoundError
 from fiducial.storage.replace import replace_text
@@ -37,7 +38,10 @@ _SECONDS_TO_END = 5.0
 _LAST_LINES = 5
 # Of these codes the values are there; from 4 on a file was cut off, or there is no solution.
 _WITH_RESULT = (0, 1, 2, 3, 4)
-_SUMS = re.compile(r"Sum\((?:W\*)?Chi\^2\)/Sum\(Ndf\)(?:/<W>)? =\s*(\S+)\s*/ \(\s*(\d+)\s*-\s*(\d+)")
+# With weights of files there is a third line, their mean, which the sum is to be divided by, too.
+_SUMS = re.compile(
+    r"Sum\((?:W\*)?Chi\^2\)/Sum\(Ndf\)(?:/<W>)? =\s*(\S+)\s*/ \(\s*(\d+)\s*-\s*(\d+)\s*\)(?:\s*/\s*([\d.Ee+-]+))?"
+)
 _RECORDS = re.compile(r"NREC\s*=\s*(\d+)|(\d+)\s*=\s*number of records")
 _LOOPS = re.compile(r"In total \d \+\s*(\d+)\s+loops")
 
@@ -60,6 +64,7 @@ def fit_with(
     steering: Path,
     directory: Path,
     *,
+    threads: int | None = None,
     timeout: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -67,12 +72,13 @@ def fit_with(
 
     Earlier files of a fit in the folder get the name with ``~`` first, so that none can be taken for a new one. What
     the program prints goes to ``pede.out``. It gets a copy of the steering file, ``pede-steering.txt``, in which names
-    of files that lie beside the original are whole paths.
+    of files are whole paths, because it looks for them in its own working folder only.
 
     Args:
         program: name or path of pede.
         steering: the steering file.
         directory: folder of the result, and pede's working folder.
+        threads: of pede; None: as many as the steering says.
         timeout: seconds after which pede is ended.
         progress: is told in words what goes on.
 
@@ -89,7 +95,7 @@ def fit_with(
         raise NotFoundError(f"{steering}: there is no such steering file")
     announce(directory)
     (directory / "millepede.end").unlink()
-    replace_text(directory / STEERING, _with_whole_paths(steering))
+    replace_text(directory / STEERING, _adapted(steering, threads))
     status, seconds = _run(path, directory, timeout, progress or (lambda _: None))
     verdict, message = _ending(path, directory, status)
     if verdict not in _WITH_RESULT:
@@ -101,16 +107,20 @@ def fit_with(
     return result
 
 
-def _with_whole_paths(steering: Path) -> str:
-    """The steering with whole paths of the files beside it: pede looks for them in its own working folder."""
+def _adapted(steering: Path, threads: int | None) -> str:
+    """The steering with whole paths of files, and with the number of threads as its last option."""
     lines = []
-    for line in steering.read_text(errors="replace").splitlines():
+    places = Places(steering.parent)
+    for line in steering.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         said, comment, remark = line.partition("!")
+        if said.strip().lower() == "end":
+            break  # pede reads no further either
         name, mark, weight = said.partition(" -- ")
-        beside = steering.absolute().parent / name.strip()
-        found = bool(name.strip()) and not line.startswith("*") and beside.is_file()
-        lines.append(f"{beside} {mark}{weight}{comment}{remark}" if found else line)
-    return "\n".join(lines) + "\n"
+        found = None if line.startswith("*") else places.find(name.strip())
+        lines.append(f"{found.absolute()} {mark}{weight}{comment}{remark}" if found else line)
+    if threads is not None:
+        lines.append(f"threads {threads}")
+    return "\n".join([*lines, "end"]) + "\n"
 
 
 def _run(program: Path, directory: Path, timeout: float | None, progress: Callable[[str], None]) -> tuple[int, float]:
@@ -204,6 +214,7 @@ def _result(verdict: int, message: str, lines: dict[int, ResultLine], log: Path,
         chi2=float(sums[1]),
         ndf=int(sums[2]),
         fitted=int(sums[3]),
+        mean_weight=float(sums[4] or 1.0),
         records=int(records[1] or records[2]) if records else 0,
         rejects={},
         labels=np.array(sorted(lines), np.int64),

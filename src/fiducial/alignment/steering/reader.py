@@ -17,7 +17,7 @@ from fiducial.alignment.mille.reader import MilleFile
 from fiducial.alignment.steering.keywords import EXACT, KEYWORDS, METHODS, find_keyword, match_keyword, suggestion
 from fiducial.alignment.steering.text import BadSteeringError, Line, check_words, label_of, read_lines, split_numbers
 
-__all__ = ["Combination", "Method", "Option", "Parameter", "Steering", "read_steering"]
+__all__ = ["Combination", "Method", "Option", "Parameter", "Places", "Steering", "read_steering"]
 
 _NO_BINARY, _OPEN_BINARY, _UNKNOWN_METHOD = 14, 15, 36
 _NUMBERS_OF_A_LINE = 100
@@ -131,7 +131,7 @@ def read_steering(path: Path) -> Steering:
 def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) -> Iterator[Line]:
     """Sort out the lines that name files; give back the others."""
     fortran = False
-    places = _Places(steering.path.parent)
+    places = Places(steering.path.parent)
     seen: set[Path] = set()
     for line in lines:
         kind = line.text.lower()
@@ -152,10 +152,13 @@ def _take_files(steering: Steering, lines: Iterator[Line], texts: list[Path]) ->
             steering.files.append(MilleFile(found, fortran, _weight(steering, line, weight) if marked else 1.0))
 
 
-class _Places:
+class Places:
     """Where files are looked for: beside the steering file, then in the current folder.
 
     Folders are listed once, for every line may name a file, and there may be hundreds of thousands.
+
+    Args:
+        folder: that of the steering file.
     """
 
     def __init__(self, folder: Path) -> None:
