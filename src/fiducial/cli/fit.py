@@ -156,7 +156,9 @@ def _show(result: FitResult, output: Path) -> None:
         )
     else:
         typer.echo(f"parameters  {result.fitted} fitted in {result.loops} loops; {len(result.labels)} in all")
-        typer.echo(f"chi2/ndf    {result.chi2_per_ndf:.4g} = {result.chi2:.6g} / ({result.ndf} - {result.fitted})")
+        weight = f" / {result.mean_weight:.4g}, the mean weight" if result.mean_weight != 1 else ""
+        quotient = f"{result.chi2:.6g} / ({result.ndf} - {result.fitted}){weight}"
+        typer.echo(f"chi2/ndf    {result.chi2_per_ndf:.4g} = {quotient}")
     memory = f", {amount(max(result.memory.values()))} of memory" if result.memory else ""
     typer.echo(f"took        {span(result.seconds.get('total'))}{memory}")
     typer.echo(f"files       {output / 'millepede.*'}")

@@ -207,19 +207,9 @@ def test_one_setting_for_the_command(
         monkeypatch.setenv("FIDUCIAL_ALIGNMENT_PEDE", program)
     if how == "project":
         Path("fiducial.toml").write_text(f'[alignment]\npede = "{program}"\n')
+    named = ["--pede", program] if how == "option" else []
     with pytest.raises(SystemExit) as caught:
-        main(
-            [
-                "fit",
-                "steer.txt",
-                "-o",
-                "out",
-                "--parquet",
-                "--threads",
-                "2",
-                *(["--pede", program] if how == "option" else []),
-            ]
-        )
+        main(["fit", "steer.txt", "-o", "out", "--parquet", "--threads", "2", *named])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     assert "0.012346" in printed

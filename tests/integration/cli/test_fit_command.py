@@ -65,3 +65,10 @@ def test_failures(spoil: str | None, code: int, what: str, tmp_path: Path, capsy
     assert run(path, "-o", tmp_path) == code
     assert what in capsys.readouterr().err
     assert not (tmp_path / "millepede.res").exists()
+
+
+def test_the_mean_weight_of_files_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_case(tmp_path)
+    path.write_text(path.read_text().replace("data.bin", "data.bin -- 0.5"))
+    assert run(path, "-o", tmp_path) == 0
+    assert " / 0.5, the mean weight" in capsys.readouterr().out
