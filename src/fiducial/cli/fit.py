@@ -52,9 +52,9 @@ def command(
     """Solve a Millepede steering file.
 
     Exits with 0 if pede's verdict is 0 (fine) or 1 (chi2 or rejects out of the ordinary), with 1 if it is 2
-    (insufficient data), 3 (bad matrix) or 4 (a file was cut off); then the result files are written too. If there is
-    no result, exits with 3 for a mistake in a steering file, 4 for a missing file, and 1 for damaged data or a fit
-    without solution.
+    (insufficient data), 3 (bad matrix) or 4 (a file was cut off); then the result files are written too. A check exits
+    with 1, too, if it finds what would end a fit. If there is no result, exits with 3 for a mistake in a steering file,
+    4 for a missing file, and 1 for damaged data or a fit without solution.
     """
     prepare_threads()
     _check_parquet(wanted=parquet)
@@ -71,7 +71,7 @@ def command(
         print_json(result.to_json())
     else:
         _show(result, output)
-    if not (result.usable or (result.checked and result.verdict == 0)):
+    if not (result.usable or (result.checked and result.verdict == 0 and not result.obstacles)):
         raise typer.Exit(1)
 
 
@@ -163,11 +163,14 @@ def _show(result: FitResult, output: Path) -> None:
     typer.echo(f"took        {span(result.seconds.get('total'))}{memory}")
     typer.echo(f"files       {output / 'millepede.*'}")
     for warning in result.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        if warning not in result.obstacles:
+            typer.echo(f"warning: {warning}", err=True)
     only = "; only the input was checked" if result.checked else ""
     typer.echo(f"{result.verdict}: {result.message}{only}")
     if way_out := _WAYS_OUT.get(result.verdict):
         typer.echo(f"hint: {way_out}", err=True)
+    for obstacle in result.obstacles:
+        typer.echo(f"error: this would end a fit: {obstacle}", err=True)
 
 
 def _rejects(result: FitResult) -> str:

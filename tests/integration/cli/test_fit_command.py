@@ -72,3 +72,30 @@ def test_the_mean_weight_of_files_is_told(tmp_path: Path, capsys: pytest.Capture
     path.write_text(path.read_text().replace("data.bin", "data.bin -- 0.5"))
     assert run(path, "-o", tmp_path) == 0
     assert " / 0.5, the mean weight" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("constraint", "what"),
+    [("Constraint 0\n2 1\nConstraint 1\n2 1\n", "contradicts those before it"), ("Constraint 0\n1 1\n", "no variable")],
+)
+def test_a_check_fails_on_what_would_end_a_fit(
+    constraint: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_case(tmp_path)
+    assert run(path, "--check", "-o", tmp_path) == 0
+    path.write_text(path.read_text() + constraint)
+    capsys.readouterr()
+    assert run(path, "--check", "-o", tmp_path) == 1
+    printed = capsys.readouterr()
+    assert "0: Ended normally; only the input was checked" in printed.out
+    (line,) = [line for line in printed.err.splitlines() if what in line]
+    assert line.startswith("error: this would end a fit: ")
+    assert what in json.loads((tmp_path / "millepede.json").read_text())["obstacles"][0]
+    assert run(path, "-o", tmp_path) == 1
+    assert what in capsys.readouterr().err
+
+
+def test_a_check_passes_what_a_fit_leaves_out(tmp_path: Path) -> None:
+    path = write_case(tmp_path)
+    path.write_text(path.read_text() + "skipemptycons\nConstraint 0\n1 1\n")
+    assert run(path, "--check", "-o", tmp_path) == 0

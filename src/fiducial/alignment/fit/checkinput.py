@@ -107,6 +107,7 @@ def _at_start(problem: Problem, settings: Settings, data: Data, warnings: list[s
         variable=problem.variable,
         covariance=np.zeros((0, 0)),
         warnings=warnings,
+        obstacles=problem.obstacles,
         column=settings.column,
         checked=checked,
     )

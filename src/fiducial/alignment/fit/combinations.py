@@ -82,24 +82,28 @@ def redundant(constraints: list[Combination]) -> tuple[set[int], list[int]]:
 
 def in_force(
     constraints: list[Combination], parameters: Parameters, settings: Settings, warnings: list[str]
-) -> tuple[Constraints, int, int]:
+) -> tuple[Constraints, int, int, list[str]]:
     """The constraints that the fit keeps, how many act on no variable parameter, and how many depend on others.
+
+    The last is what would end a fit, if only the input is checked.
 
     Raises:
         FitError: a constraint is empty, or with elimination depends on others.
     """
+    obstacles: list[str] = []
     everything = _matrix(constraints, parameters)
     acting = np.diff(everything.columns.indptr) > 0
     for k in np.flatnonzero(~acting):
-        _take_empty(constraints[k], settings, warnings)
+        _take(_empty(constraints[k]), EMPTY_CONSTRAINTS, settings, warnings, obstacles)
     used = np.flatnonzero(acting)
     found = _some(everything, used)
     dependent = found.dependent()
     for j in dependent:
-        _take_dependent(constraints[used[j]], found, j, parameters, settings, warnings)
+        what = _dependent(constraints[used[j]], found, j, parameters)
+        _take(what, SINGULAR_CONSTRAINTS, settings, warnings, obstacles)
     if dependent:
         found = _some(everything, np.delete(used, dependent))
-    return found, len(constraints) - len(used), len(dependent)
+    return found, len(constraints) - len(used), len(dependent), obstacles
 
 
 def _matrix(constraints: list[Combination], parameters: Parameters) -> Constraints:
@@ -116,26 +120,26 @@ def _some(constraints: Constraints, rows: Longs) -> Constraints:
     return Constraints(csr_array(constraints.factors[rows]), constraints.value[rows], constraints.variable)
 
 
-def _take_empty(constraint: Combination, settings: Settings, warnings: list[str]) -> None:
-    what = f"{constraint.where}: the constraint acts on no variable parameter"
-    if not settings.skip_empty and not settings.check:
-        raise FitError(what, EMPTY_CONSTRAINTS, hint="take it out, or give the keyword `skipemptycons`")
-    warnings.append(f"{what}{': left out' if settings.skip_empty else ''}")
+def _empty(constraint: Combination) -> str:
+    return f"{constraint.where}: the constraint acts on no variable parameter"
 
 
-def _take_dependent(
-    constraint: Combination,
-    found: Constraints,
-    position: int,
-    parameters: Parameters,
-    settings: Settings,
-    warnings: list[str],
-) -> None:
+def _dependent(constraint: Combination, found: Constraints, position: int, parameters: Parameters) -> str:
     relation = "contradicts" if _contradicts(found, position, parameters) else "follows from"
-    what = f"{constraint.where}: the constraint {relation} those before it"
-    if not settings.check and not settings.solver.multipliers:
-        raise FitError(what, SINGULAR_CONSTRAINTS, hint="take it out")
-    warnings.append(what if settings.check else f"{what}: left out")
+    return f"{constraint.where}: the constraint {relation} those before it"
+
+
+def _take(what: str, verdict: int, settings: Settings, warnings: list[str], obstacles: list[str]) -> None:
+    """Leave a constraint out, or end the fit with that verdict; of a check it is an obstacle then."""
+    empty = verdict == EMPTY_CONSTRAINTS
+    if settings.skip_empty if empty else settings.solver.multipliers:
+        warnings.append(f"{what}: left out")
+        return
+    if not settings.check:
+        hint = "take it out, or give the keyword `skipemptycons`" if empty else "take it out"
+        raise FitError(what, verdict, hint=hint)
+    warnings.append(what)
+    obstacles.append(what)
 
 
 def _contradicts(found: Constraints, position: int, parameters: Parameters) -> bool:

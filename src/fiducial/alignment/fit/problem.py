@@ -41,6 +41,7 @@ class Problem:
         constraints: those that are in force.
         empty: number of constraints that act on no variable parameter.
         dependent: number of constraints left out because they depend on others.
+        obstacles: constraints that would end a fit, in words, if only the input is checked.
         measurements: of combinations of parameters.
         weights: (V,) 1/presigma² with the regularisation factor.
         regularised: whether the weights pull values to 0.
@@ -55,6 +56,7 @@ class Problem:
     constraints: Constraints
     empty: int
     dependent: int
+    obstacles: list[str]
     measurements: list[Combination]
     weights: Doubles
     regularised: bool

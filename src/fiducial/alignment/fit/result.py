@@ -109,6 +109,7 @@ class FitResult:
         covariance: (V, V) of the variable parameters; None if it would be too large, or the method gives none.
         iterations: the iteration table.
         warnings: everything a user should know, with labels.
+        obstacles: those of the warnings that would end a fit, if only the input was checked.
         seconds: wall time by phase.
         column: what millepede.res says besides: "", "correlations", "counts" or "accepted".
         few: a variable parameter with fewer derivatives in accepted records is marked in millepede.res.
@@ -145,6 +146,7 @@ class FitResult:
     covariance: Doubles | None
     iterations: list[Iteration] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     column: str = ""
     few: int = 0
@@ -203,7 +205,7 @@ class FitResult:
 
     def facts_to_json(self) -> dict[str, Any]:
         """Everything but the parameters, as JSON can hold it."""
-        names = ("verdict", "message", "loops", "chi2", "ndf", "fitted", "rejects", "records", "warnings")
+        names = ("verdict", "message", "loops", "chi2", "ndf", "fitted", "rejects", "records", "warnings", "obstacles")
         return {name: getattr(self, name) for name in names} | {
             "chi2_per_ndf": self.chi2_per_ndf,
             "checked_only": bool(self.checked),
