@@ -18,7 +18,7 @@ from fiducial.alignment.mille.writer import MilleOutput
 from fiducial.core.errors import UsageError
 from fiducial.storage.replace import replace_text
 
-__all__ = ["MODELS", "Generated", "generate"]
+__all__ = ["CONSTRAINTS", "MODELS", "STEERING", "Generated", "generate"]
 
 Array = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -26,6 +26,7 @@ Longs = NDArray[np.int64]
 # Scattering of the silicon models: ignored, in the errors, as angles, as broken lines of all layers or of stereo pairs.
 MODELS = ("wire", "SL0", "SLE", "BP", "BRLF", "BRLC")
 
+CONSTRAINTS, STEERING = "mp2con.txt", "mp2str.txt"
 _CHUNK = 1000  # records made at a time
 
 
@@ -38,7 +39,7 @@ class Generated:
         truth: by label, the values that a fit should find within its errors.
         records: tracks written.
         measurements: of all tracks, those of kinks included.
-        kept: text files that were there before, and were left as they are.
+        kept: text files that someone has changed, and that were left as they are.
     """
 
     steering: Path
@@ -63,7 +64,8 @@ class _Records:
 def generate(folder: Path, model: str = "wire", *, records: int = 10_000, seed: int = 1) -> Generated:
     """Make a test experiment: ``mp2str.txt`` (steering), ``mp2con.txt`` (constraints) and ``mp2tst.bin`` (C binary).
 
-    Text files that are there already are kept, so that a changed steering can be tried; the binary file is replaced.
+    Text files that someone has changed are kept, so that a changed steering can be tried; those of another model, as
+    this wrote them, and the binary file are replaced.
 
     Args:
         folder: where to, made if needed.
@@ -79,15 +81,32 @@ def generate(folder: Path, model: str = "wire", *, records: int = 10_000, seed: 
     if records < 1:
         raise UsageError(f"at least one record must be made, not {records}")
     folder.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng([seed, 0])
-    experiment = _Wires(draw) if model == "wire" else _Silicon(draw, model)
-    texts = {"mp2con.txt": experiment.constraints(), "mp2str.txt": _STEERING.format(what=experiment.what)}
-    kept = [folder / name for name in texts if (folder / name).exists()]
+    experiment = _experiment(model, seed)
+    texts = _texts(experiment)
+    kept = [folder / name for name in texts if _is_changed(folder / name)]
     for name, text in texts.items():
         if folder / name not in kept:
             replace_text(folder / name, text)
     written, measurements = _write(folder / "mp2tst.bin", experiment.tracks, records, seed)
-    return Generated(folder / "mp2str.txt", experiment.truth, written, measurements, kept)
+    return Generated(folder / STEERING, experiment.truth, written, measurements, kept)
+
+
+def _experiment(model: str, seed: int) -> _Wires | _Silicon:
+    draw = np.random.default_rng([seed, 0])
+    return _Wires(draw) if model == "wire" else _Silicon(draw, model)
+
+
+def _texts(experiment: _Wires | _Silicon) -> dict[str, str]:
+    """The content of the text files by name; it does not depend on the seed."""
+    return {CONSTRAINTS: experiment.constraints(), STEERING: _STEERING.format(what=experiment.what)}
+
+
+def _is_changed(path: Path) -> bool:
+    """Whether a text file is there that is not as it is written for any model."""
+    if not path.exists():
+        return False
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return all(text != _texts(_experiment(model, seed=1))[path.name] for model in MODELS)
 
 
 def _write(

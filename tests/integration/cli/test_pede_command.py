@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,23 @@ def test_a_newcomer_sees_it_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ending with exit code 0: Ended normally" in printed
     assert len(read_results(Path("millepede.res"))) == 200
     assert run("-t", "-n=400", "--exit-zero") == 0
-    assert "mp2str.txt was there before and is kept" in capsys.readouterr().out
+    assert "is kept" not in capsys.readouterr().out
+
+
+def test_changed_constraints_are_kept_and_nothing_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    """The wire chamber's constraints say nothing about the silicon tracker, whose common motions stay free then."""
+    assert run("-t=SL0", "-n=2000") == 1
+    assert run("-t", "-n=200") == 0
+    assert run("-t=SL0", "-n=2000") == 1
+    alone, _, after_another = re.findall(r"In units of their errors: rms ([\d.]+)", capsys.readouterr().out)
+    assert alone == after_another
+    con = Path("mp2con.txt")
+    con.write_text(con.read_text() + "! mine\n")
+    run("-t=SL0", "-n=2000")
+    printed = capsys.readouterr().out
+    assert "mp2con.txt was changed since it was made and is kept" in printed
+    assert "The constraints are not those of the test data" in printed
+    assert "In units of their errors" not in printed
 
 
 def test_it_is_a_program_that_exits_with_the_verdict() -> None:

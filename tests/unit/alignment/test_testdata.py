@@ -39,8 +39,24 @@ def test_a_changed_steering_is_kept(tmp_path: Path) -> None:
     generate(tmp_path, records=3)
     (tmp_path / "mp2str.txt").write_text("mine")
     made = generate(tmp_path, records=4)
-    assert [path.name for path in made.kept] == ["mp2con.txt", "mp2str.txt"]
+    assert [path.name for path in made.kept] == ["mp2str.txt"]
     assert (tmp_path / "mp2str.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("before", "after"), [("wire", "SL0"), ("BRLC", "wire"), ("SL0", "SLE")])
+def test_texts_of_another_model_are_replaced_unless_someone_changed_them(
+    before: str, after: str, tmp_path: Path
+) -> None:
+    fresh = generate(tmp_path / "fresh", after, records=3).steering.parent
+    generate(tmp_path, before, records=3)
+    made = generate(tmp_path, after, records=3, seed=2)
+    assert made.kept == []
+    for name in ("mp2con.txt", "mp2str.txt"):
+        assert (tmp_path / name).read_text() == (fresh / name).read_text()
+    mine = (tmp_path / "mp2con.txt").read_text() + "Constraint 0\n"
+    (tmp_path / "mp2con.txt").write_text(mine)
+    assert [path.name for path in generate(tmp_path, before, records=3).kept] == ["mp2con.txt"]
+    assert (tmp_path / "mp2con.txt").read_text() == mine
 
 
 @pytest.mark.parametrize(("model", "records"), [("SL1", 10), ("wire", 0)])
