@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import typer
 
+from fiducial.core.jsontext import json_text
+
 __all__ = ["age", "amount", "moment", "print_json", "print_table", "span"]
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, readable by people too."""
-    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    """Print a value as JSON, readable by people too; null stands for a number that is not finite."""
+    typer.echo(json_text(value, indent=2, default=str, ensure_ascii=False))
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Collection[str] = ()) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +68,31 @@ def test_show_points_at_a_damaged_record_and_shows_the_others(mille: Command) ->
     assert out.count("measurement,") == 5
 
 
-@pytest.mark.parametrize(("words", "code"), [(["0"], 2), (["3-1"], 2), (["x"], 2), (["6"], 1)])
+@pytest.mark.parametrize(("words", "code"), [(["0"], 2), (["3-1"], 2), (["x"], 2), (["1-²"], 2), (["6"], 1)])
 def test_show_refuses_records_that_are_not_there(mille: Command, words: list[str], code: int) -> None:
     mille("show", "c.bin", "--records", *words, code=code)
     assert "error:" in mille.err
     assert "Traceback" not in mille.err
+
+
+@pytest.mark.parametrize("words", [["show", "pipe"], ["check", "pipe"], ["convert", "pipe", "made.bin"]])
+def test_a_pipe_is_refused(mille: Command, words: list[str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    out = mille(*words, code=1)
+    assert "pipe: is a pipe or a device" in out + mille.err
+
+
+def test_json_has_no_word_that_is_none(mille: Command, tmp_path: Path) -> None:
+    with MilleWriter(tmp_path / "nan.bin") as writer:
+        writer.measurement(0.25, 0.1, {1: 1.0}, {7: 1.0})
+        writer.end_record()
+    content = (tmp_path / "nan.bin").read_bytes()
+    assert content.count(struct.pack("<f", 0.25)) == 1
+    (tmp_path / "nan.bin").write_bytes(content.replace(struct.pack("<f", 0.25), struct.pack("<f", float("nan"))))
+    text = mille("show", "nan.bin", "--json", code=1)
+    (record,) = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert record["measurements"][0]["value"] is None
+    assert "nan" in record["fault"].lower() or "finite" in record["fault"]
 
 
 def test_check_counts(mille: Command) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from fiducial.alignment.mille.inspect import is_fortran
 from fiducial.alignment.mille.windows import open_windows
 from fiducial.core.errors import DataError
 
@@ -72,3 +74,13 @@ def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pipe: is a pipe or a device") as caught, open_windows(tmp_path / "pipe"):
         pass
     assert "write it to a file first" in caught.value.hint
+
+
+def test_the_kind_of_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """To open a pipe that nobody writes into takes for ever, so it is asked for in a thread that may stay behind."""
+    os.mkfifo(tmp_path / "pipe")
+    found: list[bool] = []
+    asking = threading.Thread(target=lambda: found.append(is_fortran(tmp_path / "pipe")), daemon=True)
+    asking.start()
+    asking.join(10)
+    assert found == [False]

@@ -7,7 +7,6 @@ covariance and no table of iterations.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -26,6 +25,7 @@ from fiducial.alignment.fit.result import FitResult
 from fiducial.alignment.steering.reader import Places
 from fiducial.alignment.verdict import MESSAGES, FitError
 from fiducial.core.errors import DataError, NotFoundError
+from fiducial.core.jsontext import json_text
 from fiducial.storage.replace import replace_text
 
 __all__ = ["find_program", "fit_with"]
@@ -103,7 +103,7 @@ def fit_with(
         raise FitError(f"{path.name} ended with {verdict}: {message}", verdict, hint=_hint(directory))
     lines = read_results(directory / "millepede.res")
     result = _result(verdict, message, lines, directory / "millepede.log", seconds)
-    replace_text(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
+    replace_text(directory / "millepede.json", json_text(result.to_json(), indent=1) + "\n")
     return result
 
 

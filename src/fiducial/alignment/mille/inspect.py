@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,9 @@ from numpy.typing import NDArray
 
 from fiducial.alignment.mille.labels import LabelCounter
 from fiducial.alignment.mille.reader import BLOCK_WORDS, MilleBlock, MilleFile, RawBlock, raw_blocks
+from fiducial.alignment.mille.windows import open_windows
 from fiducial.alignment.mille.writer import Kind
+from fiducial.alignment.verdict import ReadError
 from fiducial.core.errors import DataError, UsageError
 
 __all__ = ["Contents", "Hit", "Record", "count_file", "is_fortran", "pairs_of", "parse_records", "records_of", "taken"]
@@ -31,16 +31,13 @@ def is_fortran(path: Path) -> bool:
     number of words and then a zero, the number of the first pair.
     """
     try:
-        with path.open("rb") as stream:
-            head = stream.read(8)
-            if head[:2] == b"\x1f\x8b":
-                stream.seek(0)
-                head = gzip.GzipFile(fileobj=stream).read(8)
-    except (OSError, EOFError, zlib.error):
+        with open_windows(path) as windows:
+            head = windows.at(0, 8).data
+    except (OSError, ReadError):
         return False
     if len(head) < 8:
         return False
-    markers, words = np.frombuffer(head, "<i4").tolist()
+    markers, words = np.frombuffer(head, "<i4", 2).tolist()
     return bool(words > 0 and words % 2 == 0 and markers == 4 + 4 * words)
 
 
@@ -62,7 +59,9 @@ def parse_records(text: str) -> tuple[int, int | None]:
         UsageError: it is none of these.
     """
     first, dash, last = text.strip().partition("-")
-    if not first.isascii() or not first.isdigit() or int(first) < 1 or (last and not last.isdigit()):
+    # Digits of other writings, superscripts among them, are digits to `isdigit` and not all of them to `int`.
+    digits = text.isascii() and first.isdigit() and (not last or last.isdigit())
+    if not digits or int(first) < 1:
         raise UsageError(
             f"--records {text}: no range of records", hint="3, or 1-3 for the first three, or 5- to the end"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiducial.alignment.fit.outputs.res import result_text
 from fiducial.alignment.verdict import MESSAGES, WriteError, verdict_of
+from fiducial.core.jsontext import json_text
 from fiducial.storage.replace import replace_text, replacing
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def write_results(result: FitResult, directory: Path, *, parquet: bool = False) 
                 write_table(result, path)
         for name, text in texts.items():
             _put(directory / name, text)
-        _put(directory / "millepede.json", json.dumps(result.to_json(), indent=1) + "\n")
+        _put(directory / "millepede.json", json_text(result.to_json(), indent=1) + "\n")
         _put(directory / "millepede.res", result.checked or result_text(result))
         put_end(directory, result.verdict, result.message)
     except BaseException:
@@ -79,7 +79,7 @@ def write_failure(directory: Path, error: BaseException) -> None:
     verdict, what = verdict_of(error), " ".join(str(error).split()) or type(error).__name__
     said: dict[str, Any] = {"verdict": verdict, "message": f"Aborted: {what}", "hint": getattr(error, "hint", "")}
     lines = f"Aborted: {what}\n" + (f"Hint: {said['hint']}\n" if said["hint"] else "")
-    texts = {"log": lines, "json": json.dumps(said, indent=1) + "\n", "end": _end(verdict, said["message"])}
+    texts = {"log": lines, "json": json_text(said, indent=1) + "\n", "end": _end(verdict, said["message"])}
     for kind, text in texts.items():
         with suppress(WriteError):  # what should be seen is the error itself
             _put(directory / f"millepede.{kind}", text)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiducial.core.errors import DataError, NotFoundError
+from fiducial.core.jsontext import json_text
 
 if TYPE_CHECKING:
     from fiducial.alignment.fit.result import FitResult
@@ -34,7 +35,7 @@ def write_table(result: FitResult, path: Path) -> None:
     columns = {
         name: pyarrow.array(values, kinds.get(name, pyarrow.float64())) for name, values in result.to_columns().items()
     }
-    facts = json.dumps(result.facts_to_json()).encode()
+    facts = json_text(result.facts_to_json()).encode()
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata({_KEY: facts}), path)
 
 
