@@ -176,6 +176,9 @@ def test_what_cannot_matter_is_silent(text: str, tmp_path: Path) -> None:
         ("dwfractioncut -0.1", "steer.txt:2", "'dwfractioncut' cannot be -0.1"),
         ("outlierdownweighting -3", "steer.txt:2", "cannot be -3"),
         ("scaleerrors 0", "steer.txt:2", "cannot be 0"),
+        ("scaleerrors 1 0", "steer.txt:2", "'scaleerrors' cannot be 0"),
+        ("scaleerrors 1 -1", "steer.txt:2", "'scaleerrors' cannot be -1"),
+        ("comment\n² text", "steer.txt:3", "'² text' is neither"),
         ("presigma", "steer.txt:2", "'presigma' needs 1 number, found 0"),
         ("wolfe 0.1", "steer.txt:2", "'wolfe' needs 2 numbers, found 1"),
         ("Constraint 0\n" + "11 1.0 " * 200, "steer.txt:3", "longer than 1024"),
@@ -236,3 +239,13 @@ def test_what_is_no_file_to_read_is_told_from_what_is_not_there(tmp_path: Path) 
 def test_a_binary_file_in_the_place_of_the_steering_is_not_printed(tmp_path: Path) -> None:
     error = failure(tmp_path, "\x16\x1b[2Jxyz\x01")
     assert error.message == f"{tmp_path / 'steer.txt'}:2: steer.txt is not a text file"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").touch()
+    (tmp_path / "par.txt").write_text("Parameter\n5 0.1 -1\n", encoding="utf-8-sig")
+    path = tmp_path / "steer.txt"
+    path.write_text("data.bin\npar.txt\nmethod inversion 3 0.001\n", encoding="utf-8-sig")
+    steering = read_steering(path)
+    assert [file.path.name for file in steering.files] == ["data.bin"]
+    assert steering.parameters == {5: Parameter(0.1, -1.0)}

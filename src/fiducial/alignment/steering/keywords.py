@@ -22,6 +22,7 @@ class Keyword:
         lowest: smallest number that makes sense; a smaller one is an error.
         ignored_below: pede leaves out a first number below this without a word.
         ignored_above: the same above.
+        bounded: how many of the numbers may not be smaller than `lowest`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Keyword:
     lowest: float = float("-inf")
     ignored_below: float = float("-inf")
     ignored_above: float = float("inf")
+    bounded: int = 1
 
 
 _LIST = [
@@ -76,7 +78,7 @@ _LIST = [
     Keyword("monitorresiduals"),
     Keyword("monitorpulls"),
     Keyword("monitorprogress"),
-    Keyword("scaleerrors", lowest=1e-30),
+    Keyword("scaleerrors", lowest=1e-30, bounded=2),
     Keyword("iterateentries"),
     Keyword("threads", ignored_below=0.5),
     Keyword("compress"),

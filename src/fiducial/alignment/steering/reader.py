@@ -245,7 +245,7 @@ class _Parser:
     def _take_comment(self, line: Line) -> bool:
         """Take a line ``label text`` after the keyword `comment`."""
         label, _, text = line.text.partition(" ")
-        if not label.isdigit():
+        if not (label.isascii() and label.isdigit()):
             return False
         self.steering.comments[label_of(line, float(label))] = text.strip()
         return True
@@ -280,8 +280,9 @@ class _Parser:
         keyword = KEYWORDS[name]
         if len(numbers) < keyword.least:
             raise line.error(f"'{name}' needs {keyword.least} number{'s' * (keyword.least > 1)}, found {len(numbers)}")
-        if any(number < keyword.lowest for number in numbers[:1]):
-            raise line.error(f"'{name}' cannot be {numbers[0]:g}")
+        for number in numbers[: keyword.bounded]:
+            if number < keyword.lowest:
+                raise line.error(f"'{name}' cannot be {number:g}")
         if numbers and not keyword.ignored_below <= numbers[0] <= keyword.ignored_above:
             self.warnings.append(f"{line.where}: '{name} {numbers[0]:g}' is left out, as pede does")
         if name == "postprocessing":

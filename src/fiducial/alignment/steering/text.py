@@ -119,7 +119,7 @@ def read_lines(path: Path, *, steering: bool = False) -> Iterator[Line]:
 
 def _content(path: Path, *, steering: bool) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8-sig", errors="replace")  # editors may begin it with a byte order mark
     except FileNotFoundError:
         raise SteeringNotFoundError(
             f"{path}: there is no such file", verdict=OPEN_TEXT, hint="give the path of a steering file"
