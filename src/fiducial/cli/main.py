@@ -86,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         fail(error, error.message, error.hint, exit_code=error.exit_code, debug=debug)
     except ModuleNotFoundError as error:
         fail(error, str(error), extra_hint(error.name or ""), debug=debug)
+    except MemoryError as error:
+        fail(error, f"the memory is not enough: {error}", "ask for less, or take a machine with more", debug=debug)
     except Exception as error:
         fail(error, f"{type(error).__name__}: {error}", debug=debug)
     sys.exit(0)
@@ -105,7 +107,10 @@ def fail(error: Exception, message: str, hint: str = "", *, exit_code: int = 1, 
         import traceback
 
         traceback.print_exception(error)
-    elif not isinstance(error, FiducialError):
+    if isinstance(error, FiducialError):
+        for warning in error.warnings:
+            typer.echo(f"warning: {warning}", err=True)
+    elif not debug:
         hint = hint or "this was not foreseen; run it again with --debug to see where it comes from"
     typer.echo(f"error: {message}", err=True)
     if hint:

@@ -171,6 +171,8 @@ def _complain(error: Exception, *, debug: bool) -> None:
         import traceback
 
         traceback.print_exception(error)
+    for warning in error.warnings if isinstance(error, FiducialError) else ():
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
     if hint := _hint(error):
         print(f"hint: {hint}", file=sys.stderr)

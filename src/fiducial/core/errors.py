@@ -41,6 +41,9 @@ class FiducialError(Exception):
     Args:
         message: what happened, and to what (a file, a job, a key).
         hint: what to do about it.
+
+    Attributes:
+        warnings: what was noticed before it happened, and may be its cause.
     """
 
     exit_code = 1
@@ -49,6 +52,7 @@ class FiducialError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.warnings: list[str] = []
 
 
 class UsageError(FiducialError):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fiducial.alignment.fit.loops import Data
+from fiducial.alignment.fit.outputs.files import read_end
 from fiducial.alignment.mille.writer import MilleWriter
 from fiducial.cli.main import main
 
@@ -99,3 +101,30 @@ def test_a_check_passes_what_a_fit_leaves_out(tmp_path: Path) -> None:
     path = write_case(tmp_path)
     path.write_text(path.read_text() + "skipemptycons\nConstraint 0\n1 1\n")
     assert run(path, "--check", "-o", tmp_path) == 0
+
+
+def test_warnings_of_a_fit_that_ends_are_told_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty file may be the reason why there is nothing to fit."""
+    path = write_case(tmp_path)
+    (tmp_path / "empty.bin").touch()
+    path.write_text("readerroraseof\nempty.bin\nentries 1000\n" + path.read_text())
+    assert run(path, "-o", tmp_path) == 1
+    said = capsys.readouterr().err
+    assert said.index("empty.bin: is empty") < said.index("error: no variable parameter")
+    assert "empty.bin: is empty" in (tmp_path / "millepede.log").read_text()
+    (warning,) = json.loads((tmp_path / "millepede.json").read_text())["warnings"]
+    assert "empty.bin: is empty" in warning
+
+
+@pytest.mark.parametrize("what", ["Unable to allocate 90 GiB", ""])
+def test_too_little_memory_has_a_verdict(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_room(_: Data) -> None:
+        raise MemoryError(what)
+
+    monkeypatch.setattr(Data, "count", no_room)
+    assert run(write_case(tmp_path), "-o", tmp_path) == 1
+    said = capsys.readouterr().err
+    assert f"error: the memory is not enough{': ' * bool(what)}{what}\nhint: fit fewer parameters" in said
+    assert read_end(tmp_path / "millepede.end")[0] == 30

@@ -123,3 +123,19 @@ def test_every_subject_is_made_as_the_others(capsys: pytest.CaptureFixture[str])
         out = capsys.readouterr().out
         assert "--install-completion" not in out, f"make the app of {name} with subject_app()"
         assert out.isascii(), f"make the app of {name} with subject_app(): its help is drawn by rich"
+
+
+def test_warnings_before_an_error_are_told(planted: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
+    error = FiducialError("nothing is left", hint="look")
+    error.warnings = ["one file is empty"]
+    planted.append(error)
+    assert call("trouble") == 1
+    assert capsys.readouterr().err == "warning: one file is empty\nerror: nothing is left\nhint: look\n"
+
+
+def test_too_little_memory_is_foreseen(planted: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
+    planted.append(MemoryError("Unable to allocate 90 GiB"))
+    assert call("trouble") == 1
+    said = capsys.readouterr().err
+    assert "error: the memory is not enough: Unable to allocate 90 GiB" in said
+    assert "foreseen" not in said

@@ -33,13 +33,14 @@ from fiducial.alignment.fit.result import REJECT_CAUSES, FitResult, Iteration
 from fiducial.alignment.fit.settings import Settings
 from fiducial.alignment.steering.reader import Option, Steering, read_steering
 from fiducial.alignment.verdict import MESSAGES, FitError
+from fiducial.core.errors import FiducialError
 
 __all__ = ["fit", "fit_into"]
 
 _FEASIBLE_START = 1e-12
 _FEASIBLE = 1e-6
 _MOST_FORETOLD = 3000  # parameters, of which a second matrix is kept
-_NOT_A_NUMBER, _BAD_MATRIX, _BAD_FILES = 25, 3, 4
+_NOT_A_NUMBER, _NO_MEMORY, _BAD_MATRIX, _BAD_FILES = 25, 30, 3, 4
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -67,7 +68,7 @@ def fit(
         NotFoundError: the steering file or a data file is missing.
         SteeringError: the steering cannot be understood; file and line are named.
         DataError: a data file is damaged; file, record and byte are named.
-        FitError: there is no result: nothing to fit, contradicting constraints, too many rejects.
+        FitError: there is no result: nothing to fit, contradicting constraints, too many rejects, too little memory.
     """
     if isinstance(steering, Path):
         steering = read_steering(steering)
@@ -120,6 +121,19 @@ def _silent(_: str) -> None:
     pass
 
 
+@contextmanager
+def _memory_named() -> Iterator[None]:
+    """Say what it is if memory runs out, and what would need less."""
+    try:
+        yield
+    except MemoryError as error:
+        raise FitError(
+            f"the memory is not enough: {error}".rstrip(": "),
+            _NO_MEMORY,
+            hint="fit fewer parameters, take a sparse `method`, ask for fewer bins, or take a machine with more",
+        ) from error
+
+
 class _Fit:
     """State of one fit between its loops over the data."""
 
@@ -137,7 +151,19 @@ class _Fit:
         self.groups: list[NDArray[np.int64]] = []
 
     def run(self) -> FitResult:
-        """All of it."""
+        """All of it.
+
+        Raises:
+            FiducialError: there is no result; it has the warnings so far.
+        """
+        try:
+            with _memory_named():
+                return self._run()
+        except FiducialError as error:
+            error.warnings = list(self.warnings)
+            raise
+
+    def _run(self) -> FitResult:
         with self._timed("count"):
             self.progress("counting records and labels")
             self.data.count()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiducial.alignment.fit.outputs.res import result_text
 from fiducial.alignment.verdict import MESSAGES, WriteError, verdict_of
+from fiducial.core.errors import FiducialError
 from fiducial.core.jsontext import json_text
 from fiducial.storage.replace import replace_text, replacing
 
@@ -78,7 +79,9 @@ def write_failure(directory: Path, error: BaseException) -> None:
     """Write in millepede.end, .json and .log why there is no result."""
     verdict, what = verdict_of(error), " ".join(str(error).split()) or type(error).__name__
     said: dict[str, Any] = {"verdict": verdict, "message": f"Aborted: {what}", "hint": getattr(error, "hint", "")}
+    said["warnings"] = error.warnings if isinstance(error, FiducialError) else []
     lines = f"Aborted: {what}\n" + (f"Hint: {said['hint']}\n" if said["hint"] else "")
+    lines += "".join(f"warning: {warning}\n" for warning in said["warnings"])
     texts = {"log": lines, "json": json_text(said, indent=1) + "\n", "end": _end(verdict, said["message"])}
     for kind, text in texts.items():
         with suppress(WriteError):  # what should be seen is the error itself
