@@ -47,6 +47,21 @@ def test_errors_of_measurements_without_global_derivatives_are_scaled_apart(tmp_
     assert scaled[0] == pytest.approx((4e-4 + 9e-4) / 30)
 
 
+def warning_of_chi2(result: FitResult) -> str:
+    (warning,) = [warning for warning in result.warnings if warning.startswith("chi2/ndf is ")]
+    return warning
+
+
+def test_a_factor_for_the_errors_is_told_where_there_is_one(tracks: Path) -> None:
+    small = fit_tracks(tracks, FIX_TWO + "scaleerrors 1e20\n")
+    factor = float(re.findall(r"They fit if multiplied by (\S+),", warning_of_chi2(small))[0])
+    assert factor == pytest.approx(np.sqrt(small.chi2_per_ndf), rel=5e-3)
+    without = fit_tracks(tracks, FIX_TWO + "maxrecord 1\nentries 1 1\nforce\n")
+    assert without.ndf <= without.fitted
+    assert "too few to say more" in warning_of_chi2(without)
+    assert "multiplied" not in warning_of_chi2(without)
+
+
 def test_only_so_many_records(tracks: Path) -> None:
     write_tracks(tracks / "more.bin", tracks=30)
     both = "more.bin\n"
@@ -282,6 +297,32 @@ def test_records_are_shown(tracks: Path) -> None:
     chi2 = float(re.findall(r"chi2 ([\d.]+) for 4 degrees of freedom, at three standard deviations 16.25", worst)[1])
     assert chi2 / 4 == pytest.approx(ratio, rel=1e-3)
     assert "record 99: there are only 60" in shown(tracks, "printrecord 99")
+
+
+def test_records_that_the_fit_leaves_out_are_shown_as_such(tracks: Path) -> None:
+    """The first is fine; of the others one has no local parameter, one no freedom, and one lies too far off."""
+    with MilleWriter(tracks / "odd.bin") as writer:
+        for plane in range(6):
+            writer.measurement(0.5, 0.01, {}, {10 * (plane + 1): 1.0})
+        writer.end_record()
+        for plane in range(2):
+            writer.measurement(0.0, 0.01, {1: 1.0, 2: float(plane)}, {10 * (plane + 1): 1.0})
+        writer.end_record()
+        for plane in range(6):
+            writer.measurement(50.0 * (plane == 3), 0.01, {1: 1.0, 2: float(plane)}, {10 * (plane + 1): 1.0})
+        writer.end_record()
+
+    def heads(option: str) -> list[str]:
+        text = shown(tracks, f"{option}\nodd.bin\noutlierdownweighting 3")
+        return re.findall(r"record .*(?:tracks|odd)\.bin(.*):$", text, re.MULTILINE)
+
+    assert heads("printrecord 1 61") == ["", ", left out of the fit (no local parameter)"]
+    assert heads("printrecord 62 63") == [
+        ", left out of the fit (no degree of freedom)",
+        ", left out of the fit (huge chi2)",
+    ]
+    assert heads("printrecord 0 63\nhugecut 1e7\nchisqcut 1e5 30") == [", left out of the fit (large chi2)"]
+    assert heads("printrecord 0 63\nhugecut 1e7") == [""]
 
 
 def test_shown_records_are_in_the_log(tracks: Path) -> None:

@@ -468,4 +468,5 @@ class _Fit:
         from fiducial.alignment.fit.recordview import show_records
 
         self.progress("showing records")
-        return show_records(self.data, self.problem.labels, self.parameter, self.settings.records)
+        cuts = self.settings.cuts(self.cut, first_loop=self.loops == 1)
+        return show_records(self.data, self.problem.labels, self.parameter, self.settings.records, cuts)

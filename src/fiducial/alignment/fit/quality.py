@@ -61,7 +61,7 @@ class Findings:
             warnings: added to.
         """
         before = len(warnings)
-        warnings += self._of_chi2(ratio, loops) + self._of_rejects(sums)
+        warnings += self._of_chi2(sums, ratio, loops) + self._of_rejects(sums)
         mild = len(warnings) > before or self.problem.empty
         if not self.low.any():
             return _BAD_MEASUREMENTS if mild else 0
@@ -72,15 +72,17 @@ class Findings:
         )
         return _FEW_ENTRIES
 
-    def _of_chi2(self, ratio: float, loops: int) -> list[str]:
+    def _of_chi2(self, sums: Sums, ratio: float, loops: int) -> list[str]:
         if loops > 1 and self.settings.local_iterations > 1:
             ratio /= _HUBER_EXPECTATION
         if 90 <= round(100 * ratio) <= 110:  # rounded as pede does
             return []
-        return [
-            f"chi2/ndf is {ratio:.3f}, not 1 within 10 %: are the sigmas of the measurements right? "
-            f"They fit if multiplied by {np.sqrt(ratio):.2f}, see `scaleerrors`"
-        ]
+        found = f"chi2/ndf is {ratio:.4g}, not 1 within 10 %"
+        fitted = len(self.problem.variable) - self.problem.constraints.count
+        if sums.ndf <= fitted:
+            return [f"{found}: there are {sums.ndf} degrees of freedom for {fitted} parameters, too few to say more"]
+        found += ": are the sigmas of the measurements right?"
+        return [found + (f" They fit if multiplied by {np.sqrt(ratio):.3g}, see `scaleerrors`" if ratio > 0 else "")]
 
     def _of_rejects(self, sums: Sums) -> list[str]:
         fraction = 100 * int(sums.rejected.sum()) / self.records

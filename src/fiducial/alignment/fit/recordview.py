@@ -17,6 +17,14 @@ __all__ = ["show_records"]
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
+_CAUSES = {
+    -2: "no local parameter",
+    0: "rank deficit of the local fit",
+    1: "no degree of freedom",
+    2: "huge chi2",
+    3: "large chi2",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -29,7 +37,7 @@ class _Found:
     size: float = 0.0
 
 
-def show_records(data: Data, labels: Longs, parameter: Doubles, wanted: tuple[int, int]) -> str:
+def show_records(data: Data, labels: Longs, parameter: Doubles, wanted: tuple[int, int], cuts: Cuts) -> str:
     """The records that are wanted, with their local fit at the present values of the parameters.
 
     Args:
@@ -38,10 +46,12 @@ def show_records(data: Data, labels: Longs, parameter: Doubles, wanted: tuple[in
         parameter: their values.
         wanted: numbers of records, from 1 over all files; a negative first (second) one stands for the record with the
             largest residual over sigma (the largest chi2 over degrees of freedom), 0 for none.
+        cuts: of the fit, by which records are left out; they are shown nevertheless, with all weights.
     """
     found = _find(data, labels, parameter, wanted)
     missing = [number for number in wanted if number > 0 and number not in {record.number for record in found}]
-    texts = ["\n".join(_show(record, labels, parameter)) for record in found]
+    causes = _causes(data, parameter, cuts, {record.number for record in found})
+    texts = ["\n".join(_show(record, labels, parameter, causes.get(record.number, ""))) for record in found]
     texts += [f"record {number}: there are only {data.records}" for number in missing]
     return "".join(f"\n{text}\n" for text in texts)
 
@@ -60,6 +70,18 @@ def _find(data: Data, labels: Longs, parameter: Doubles, wanted: tuple[int, int]
     return chosen + list(worst.values())
 
 
+def _causes(data: Data, parameter: Doubles, cuts: Cuts, numbers: set[int]) -> dict[int, str]:
+    """Why the fit leaves out those of these records that it does leave out."""
+    causes: dict[int, str] = {}
+    before = 0
+    for details in data.details(parameter, cuts):
+        for number in numbers:
+            if before < number <= before + details.block.records:
+                causes[number] = _CAUSES.get(int(details.cause[number - before - 1]), "")
+        before += details.block.records
+    return causes
+
+
 def _note_worst(worst: dict[str, _Found], details: Details, before: int, wanted: tuple[int, int]) -> None:
     block = details.block
     fitted = details.chi2 > 0  # else there was no fit
@@ -72,12 +94,13 @@ def _note_worst(worst: dict[str, _Found], details: Details, before: int, wanted:
             worst[why] = _Found(block, at, before + at + 1, why, float(sizes[at]))
 
 
-def _show(found: _Found, labels: Longs, parameter: Doubles) -> Iterator[str]:
-    """Lines about a record."""
+def _show(found: _Found, labels: Longs, parameter: Doubles, cause: str) -> Iterator[str]:
+    """Lines about a record, which may be left out of the fit."""
     block, r = found.block, found.position
     m0, m1 = block.measurement_start[r : r + 2].tolist()
     why = f", {found.why} {found.size:.4g}" if found.why else ""
-    yield f"record {found.number}, {block.first_record + r} of {block.source.path}{why}:"
+    left_out = f", left out of the fit ({cause})" if cause else ""
+    yield f"record {found.number}, {block.first_record + r} of {block.source.path}{why}{left_out}:"
     before = np.array([_without_globals(block, m, labels, parameter) for m in range(m0, m1)])
     sigma = block.sigma[m0:m1].astype(np.float64)
     local, errors = _local_fit(block, m0, m1, int(block.local_size[r]), before, sigma)
