@@ -87,7 +87,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except ModuleNotFoundError as error:
         fail(error, str(error), extra_hint(error.name or ""), debug=debug)
     except MemoryError as error:
-        fail(error, f"the memory is not enough: {error}", "ask for less, or take a machine with more", debug=debug)
+        fail(
+            error,
+            f"the memory is not enough: {error}".rstrip(": "),
+            "ask for less, or take a machine with more",
+            debug=debug,
+        )
     except Exception as error:
         fail(error, f"{type(error).__name__}: {error}", debug=debug)
     sys.exit(0)

@@ -160,7 +160,7 @@ class _Fit:
             with _memory_named():
                 return self._run()
         except FiducialError as error:
-            error.warnings = list(self.warnings)
+            error.warnings = list(dict.fromkeys(self.warnings))
             raise
 
     def _run(self) -> FitResult:
