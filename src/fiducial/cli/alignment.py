@@ -176,10 +176,10 @@ def report(
 
 def show(content: dict[str, object], as_json: bool) -> None:
     """Print names and values, one a line, or as JSON."""
-    import json
-
     if as_json:
-        typer.echo(json.dumps(content, indent=1))
+        from fiducial.cli.output import print_json
+
+        print_json(content)
         return
     for name, value in content.items():
         for line in value.items() if isinstance(value, dict) else [(name, value)]:

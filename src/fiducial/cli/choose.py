@@ -44,7 +44,7 @@ def choose(
     """
     found: dict[int, Chosen] = {}
     for word in words:
-        campaign, jobs = _number(connection, word) if word.isdigit() else _named(connection, word)
+        campaign, jobs = _number(connection, word) if word.isdecimal() else _named(connection, word)
         chosen = found.setdefault(campaign["id"], Chosen(campaign, []))
         known = set(chosen.ids)
         chosen.jobs.extend(job for job in jobs if job[0] not in known)
@@ -120,7 +120,7 @@ def _named(connection: Connection, word: str) -> tuple[RowMapping, list[tuple[in
     jobs = list(queries.job_keys(connection, campaign["id"], narrow))
     if narrow.like is not None:
         jobs = [job for job in jobs if fnmatchcase(job[1], key)]
-    if not jobs and key.isdigit():
+    if not jobs and key.isdecimal():
         jobs = _same_number(connection, campaign, narrow, int(key))
     if not jobs:
         raise _no_job(connection, campaign, narrow, word, key)
@@ -130,7 +130,7 @@ def _named(connection: Connection, word: str) -> tuple[RowMapping, list[tuple[in
 def _same_number(connection: Connection, campaign: RowMapping, narrow: Narrow, number: int) -> list[Any]:
     """Jobs of a file or run whose number the key has with zeros before it."""
     jobs = queries.job_keys(connection, campaign["id"], replace(narrow, key=None, like=f"%{number}"))
-    return [job for job in jobs if job[1].isdigit() and int(job[1]) == number]
+    return [job for job in jobs if job[1].isdecimal() and int(job[1]) == number]
 
 
 def _groups(groups: Sequence[RowMapping], campaign: str, step: str, iteration: str) -> list[RowMapping]:
@@ -148,7 +148,7 @@ def _groups(groups: Sequence[RowMapping], campaign: str, step: str, iteration: s
 
 
 def _is_iteration(number: int, pattern: str) -> bool:
-    if pattern.isdigit():
+    if pattern.isdecimal():
         return number == int(pattern)
     return fnmatchcase(f"{number:02d}", pattern)
 

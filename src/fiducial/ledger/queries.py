@@ -76,7 +76,7 @@ def campaign_row(connection: Connection, campaign: int) -> RowMapping:
 
 def find_campaign(connection: Connection, name: str) -> RowMapping | None:
     """The campaign of that name, or with that number; one that is not archived comes first."""
-    number = int(name) if name.isdigit() and len(name) < 10 else -1
+    number = int(name) if name.isdecimal() and len(name) < 10 else -1
     statement = (
         select(campaigns)
         .where(or_(campaigns.c.name == name, campaigns.c.id == number))

@@ -37,6 +37,7 @@ from fiducial.alignment.tracker.projection import true_residuals
 from fiducial.alignment.tracker.simulation import read_truth
 from fiducial.alignment.verdict import FitError
 from fiducial.core.errors import DataError, NotFoundError, UsageError
+from fiducial.core.jsontext import json_text
 from fiducial.storage.replace import keep_apart, replace_text
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _fit(folder: Path, setup: Setup, meters: list[dict[str, Any]]) -> Fitted:
         shown.write(folder)
     elif len(results) > 1:  # the other files are pede's own
         replace_text(folder / "millepede.res", result_text(shown))
-        replace_text(folder / "millepede.json", json.dumps(shown.to_json(), indent=1) + "\n")
+        replace_text(folder / "millepede.json", json_text(shown.to_json(), indent=1) + "\n")
     return fitted
 
 
@@ -237,12 +238,16 @@ def _fit_step(folder: Path, setup: Setup, step: Step, held: Mapping[int, float])
         result = _fit_result(steering, folder, setup)
     except FitError as error:
         why = f"the fit was aborted (verdict {error.verdict}): {error.message}"
-        raise FitError(f"step {step.name}: {why}", error.verdict, hint=error.hint) from None
+        named = FitError(f"step {step.name}: {why}", error.verdict, hint=error.hint)
+        named.warnings = error.warnings
+        raise named from None
     if result.verdict not in _ACCEPTED:
-        raise DataError(
+        bad = DataError(
             f"step {step.name}: the fit ended with verdict {result.verdict}: {result.message}",
             hint=f"its constants are not used; what it was told lies in {folder}",
         )
+        bad.warnings = result.warnings
+        raise bad
     if np.isnan(result.errors[result.variable]).any():
         raise DataError(
             f"step {step.name}: method {setup.recipe.options(step).method} gives no errors, and without them nothing "
@@ -259,7 +264,7 @@ def _fit_result(steering: Path, folder: Path, setup: Setup) -> FitResult:
         return fit_into(steering, folder, threads=setup.threads)
     from fiducial.alignment.fit.external import fit_with
 
-    result = fit_with(setup.pede, steering, folder)
+    result = fit_with(setup.pede, steering, folder, threads=setup.threads)
     return replace(result, counts=np.where(result.counts < 0, result.accepted, result.counts))
 
 
