@@ -166,6 +166,15 @@ def test_yaml_is_told_apart(tmp_path: Path) -> None:
     assert "YAML is not read" in caught.value.hint
 
 
+@pytest.mark.parametrize("read", [read_config, is_faser])
+def test_a_slip_in_the_file_is_told_with_its_line_and_never_taken_for_no_configuration(
+    write: Write, read: Callable[[Path], Any]
+) -> None:
+    file = write(json.dumps(NEWER, indent=4) + ",\n")
+    with pytest.raises(ConfigurationError, match=rf"{file}:{len(file.read_text().splitlines())}: not JSON: Extra data"):
+        read(file)
+
+
 def test_what_is_no_configuration(write: Write, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         read_config(tmp_path / "nothing.json")
@@ -177,6 +186,7 @@ def test_what_is_no_configuration(write: Write, tmp_path: Path) -> None:
         file = write(content)
         with pytest.raises(ConfigurationError, match=words):
             read_config(file)
-        assert not is_faser(file)
+    for content in ([], {"a": 1}):
+        assert not is_faser(write(content))
     assert is_faser(write(OLDER))
     assert is_faser(write(NEWER))

@@ -98,11 +98,13 @@ def _text(value: Any) -> str:
 
 
 def is_faser(file: Path) -> bool:
-    """Whether a file can be read and has a section that only FASER's ``config.json`` has."""
-    try:
-        data = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
+    """Whether a file has a section that only FASER's ``config.json`` has.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no JSON; the message gives the line. What stands in it is then not
+            known, and another alignment must not run in its place.
+    """
+    data = _json(file, hint="mend it, or put it away: without --config, a config.json that lies here is read")
     return isinstance(data, dict) and bool({"raw", "paths"} & data.keys())
 
 
@@ -123,21 +125,24 @@ def read_config(file: Path) -> Request:
 
 
 def _load(file: Path) -> dict[str, Any]:
+    yaml = file.suffix in (".yaml", ".yml")
+    data = _json(file, hint="YAML is not read: say the same in config.json, or by options" if yaml else "")
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{file} must be a table, {{ … }}")
+    return data
+
+
+def _json(file: Path, hint: str) -> Any:
     try:
-        data = json.loads(file.read_text("utf-8"))
+        return json.loads(file.read_text("utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise NotFoundError(
             f"there is no file '{file}'", hint="--config names another; without one, options say all"
         ) from None
     except json.JSONDecodeError as error:
-        yaml = file.suffix in (".yaml", ".yml")
-        hint = "YAML is not read: say the same in config.json, or by options" if yaml else ""
         raise ConfigurationError(f"{file}:{error.lineno}: not JSON: {error.msg}", hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {file}: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigurationError(f"{file} must be a table, {{ … }}")
-    return data
 
 
 def _notes(top: _Table, needless: tuple[str, ...]) -> tuple[str, ...]:
