@@ -124,6 +124,17 @@ def test_the_workflow_that_is_shown_is_the_one_that_runs(site: calypso.Site, her
     assert [finding for finding in check(shown) if finding.severity == "error"] == []
 
 
+def test_limits_of_an_older_config_leave_the_others_as_they_are(site: calypso.Site) -> None:
+    edits = {"steps.reco.resources": {"cpus": 2, "flavour": "longlunch"}, "steps.reco.retry": {"max": 5}}
+    packaged, changed = (
+        plan(asked(site, **more), simulate=False).source.workflow.steps["reco"] for more in ({}, {"edits": edits})
+    )
+    assert (changed.resources.cpus, changed.resources.flavour, changed.retry.max) == (2, "longlunch", 5)
+    for limit in ("memory", "disk"):
+        assert getattr(changed.resources, limit) == getattr(packaged.resources, limit) is not None
+    assert changed.retry.memory_max == packaged.retry.memory_max is not None
+
+
 def test_all_iterations(site: calypso.Site) -> None:
     planned = plan(asked(site, stop_early=False), simulate=False)
     assert planned.source.workflow.iteration is not None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from importlib.resources import files
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +174,20 @@ def _values(request: Request, script: EnvironmentScript | None, *, simulate: boo
             "reco_options": _reco_options(request.reco_words),
         }
         values["steps.reco.environment_script"] = plain(script.path, "the environment script")
-        values |= request.edits
+        values |= _completed(request.edits, _packaged(simulate))
     values |= {f"variables.{name}": value for name, value in {**variables, **request.variables}.items()}
     _must_be_known(request.variables, simulate=simulate)
     changed = {place: value for place, value in values.items() if value is not None}
     return changed if request.stop_early is not False else {**changed, _UNTIL: None}
+
+
+def _completed(edits: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Edits of tables, with all that they leave open as it is in the packaged workflow."""
+    packaged = tomllib.loads(text)
+    return {
+        place: {**reduce(getitem, place.split("."), packaged), **value} if isinstance(value, Mapping) else value
+        for place, value in edits.items()
+    }
 
 
 def _reco_options(words: tuple[str, ...]) -> list[str]:
