@@ -79,7 +79,7 @@ def align(
     else:
         plan = campaign.plan(request, simulate=simulate)
     if show_workflow:
-        for note in request.notes:
+        for note in plan.request.notes:
             words.note(note)
         typer.echo(plan.source.text, nl=False)
         return

@@ -16,7 +16,7 @@ from fiducial.alignment.faser.environment import EnvironmentScript, environment_
 from fiducial.alignment.faser.foreign import refuse_foreign
 from fiducial.alignment.faser.request import Request, expand, parse_files, parse_iterations, parse_run, parse_year
 from fiducial.core.check import check
-from fiducial.core.errors import FolderError, NotFoundError, UsageError
+from fiducial.core.errors import ConfigurationError, FolderError, NotFoundError, UsageError
 from fiducial.core.filerange import format_range
 from fiducial.core.tomltext import with_values
 from fiducial.core.workflowfile import load
@@ -204,6 +204,29 @@ def test_campaigns_and_single_iterations_do_not_mix(site: calypso.Site) -> None:
     single.touch()
     with pytest.raises(FolderError, match="made one at a time"):
         premises.check(whole)
+
+
+def test_steps_in_fasers_words_become_a_recipe_for_the_stations_that_run(site: calypso.Site) -> None:
+    config = Request(stations=4, sets={"set0": {"pede": {"step0": ["local", "3ST"]}}}, config=Path("config.json"))
+    planned = plan(asked(site).over(config), simulate=False)
+    assert planned.recipe == "faser-4st-layers"
+    assert planned.notes[0].startswith("config.json: workflow.set0: steps that hold local, 3ST: recipe faser-4st")
+    planned = plan(asked(site, stations=3).over(config), simulate=False)
+    assert planned.recipe == "one-fit"
+    assert "there is no such recipe for 3 stations" in planned.notes[0]
+    premises.check(planned)
+    for planned in (
+        plan(asked(site, recipe="faser-4st").over(config), simulate=False),
+        plan_once(asked(site, recipe="faser-4st").over(config), 1, simulate=False)[0],
+    ):
+        assert planned.recipe == "faser-4st"
+        assert not any("workflow" in note for note in planned.notes)
+
+
+def test_a_recipe_for_other_stations_is_answered_with_the_option_for_them(site: calypso.Site) -> None:
+    with pytest.raises(ConfigurationError, match="has no free parameter") as caught:
+        premises.check(plan(asked(site, recipe="faser-4st"), simulate=False))
+    assert caught.value.hint.endswith("or is --fourst meant?")
 
 
 @pytest.mark.parametrize(

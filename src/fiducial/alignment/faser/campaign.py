@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from importlib.resources import files
 from operator import getitem
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
-from fiducial.alignment.faser.recipes import usual_recipe
+from fiducial.alignment.faser.recipes import recipe_of_sets, usual_recipe
 from fiducial.alignment.faser.request import Request, plain
 from fiducial.core.errors import ConfigurationError, UsageError
 from fiducial.core.filerange import format_range
@@ -107,7 +107,7 @@ def plan(request: Request, *, simulate: bool) -> Plan:
     Raises:
         UsageError: something is missing in the request.
     """
-    request.must_be_complete()
+    request = _with_recipe(request)
     script = None if simulate else _script(request)
     text = with_values(_packaged(simulate), _values(request, script, simulate=simulate))
     source = parse(text, Path(FILE))
@@ -121,13 +121,22 @@ def plan_once(request: Request, number: int, *, simulate: bool) -> tuple[Plan, O
     Raises:
         UsageError: something is missing in the request.
     """
-    request.must_be_complete()
+    request = _with_recipe(request)
     once = _once(request, number)
     script = None if simulate else _script(request)
     values = _values(request, script, simulate=simulate) | _once_values(request, once, simulate=simulate)
     source = parse(with_values(_packaged(simulate), values), Path(FILE))
     workflow = _only_reconstruction(resolved(source))
     return Plan(request, source, prepare(workflow, {}, workflow_folder=source.folder), script), once
+
+
+def _with_recipe(request: Request) -> Request:
+    """Steps in FASER's words become a recipe for the stations that are asked for, unless a recipe is named."""
+    request.must_be_complete()
+    if request.recipe is not None or not request.sets:
+        return request
+    recipe, told = recipe_of_sets(request.sets, request.stations or 3)
+    return replace(request, recipe=recipe, notes=(f"{request.config}: {told}", *request.notes))
 
 
 def _packaged(simulate: bool) -> str:

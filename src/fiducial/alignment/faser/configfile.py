@@ -241,14 +241,13 @@ def _newer(top: _Table) -> Request:
     folder, template = tpl.path("dir"), tpl.get("inputforalign", _text)
     level = raw.get("verbosity", _level)
     stations = raw.get("stations", parse_stations)
-    recipe, told = _recipe(top, stations or 3)
     request = Request(
         year=raw.get("year", parse_year),
         run=raw.get("run", parse_run),
         files=raw.get("files", parse_files),
         iterations=raw.get("iters", parse_iterations),
         stations=stations,
-        recipe=recipe,
+        sets=_sets(top, stations or 3),
         name=raw.get("format", _name),
         folder=_as_text(data.path("dir")),
         first_iteration=0,
@@ -258,22 +257,20 @@ def _newer(top: _Table) -> Request:
         reco_words=("--output_level", level) if level else (),
         variables=_folders(data.table("iter")),
     )
-    return request.over(Request(config=top.file, notes=(*told, *_notes(top, _NEEDLESS_NEW))))
+    return request.over(Request(config=top.file, notes=_notes(top, _NEEDLESS_NEW)))
 
 
-def _recipe(top: _Table, stations: int) -> tuple[str | None, tuple[str, ...]]:
-    """What the steps of pede ask for."""
+def _sets(top: _Table, stations: int) -> dict[str, Any]:
+    """What the steps of pede hold; which recipe does the same is seen when the options have said how many stations."""
     top.read.add("workflow")
-    sets = top.data.get("workflow")
-    if not sets:
-        return None, ()
+    sets = top.data.get("workflow") or {}
     if not isinstance(sets, dict):
         raise top.wrong("workflow", "must be a table, { … }")
     try:
-        recipe, told = recipe_of_sets(sets, stations)
+        recipe_of_sets(sets, stations)
     except UsageError as error:
         raise top.wrong("workflow", error.message) from None
-    return recipe, (f"{top.file}: {told}",)
+    return sets
 
 
 def _as_text(path: Path | None) -> str | None:

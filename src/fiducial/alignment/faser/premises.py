@@ -12,7 +12,7 @@ from fiducial.alignment.iteration.recipe import find_recipe, load_recipe
 from fiducial.alignment.iteration.steeringfiles import Plan as Steps
 from fiducial.alignment.tracker.geometry import FASER
 from fiducial.alignment.tracker.raw import raw_path
-from fiducial.core.errors import FolderError, NotFoundError, StateError
+from fiducial.core.errors import ConfigurationError, FolderError, NotFoundError, StateError
 from fiducial.core.filerange import parse_range
 
 __all__ = ["check", "check_once"]
@@ -85,7 +85,13 @@ def _recipe(plan: Plan, stations: int) -> None:
     if copy.is_file() and not (own and Path(plan.recipe).is_file()):
         return
     recipe = find_recipe(plan.recipe)
-    Steps(FASER, FASER.stations(stations), recipe).check()
+    try:
+        Steps(FASER, FASER.stations(stations), recipe).check()
+    except ConfigurationError as error:
+        other = "--fourst" if stations == 3 else "--threest"
+        raise ConfigurationError(
+            error.message, hint=error.hint.replace("are other --stations", f"is {other}")
+        ) from None
     if copy.is_file() and load_recipe(copy) != recipe:
         raise StateError(
             f"the alignment in {plan.prepared.folder} was begun with another {copy.name}, which is {copy}",

@@ -62,11 +62,13 @@ def recipe_of_sets(sets: Mapping[str, Any], stations: int) -> tuple[str | None, 
         stations: 3 or 4.
 
     Returns:
-        name of the recipe, or None where there is none that holds the same.
+        name of the recipe, or None where there is none that holds the same or nothing is said.
 
     Raises:
         UsageError: the section is none.
     """
+    if not sets:
+        return None, ""
     first, *others = sorted(sets)
     steps = _steps(sets[first], first)
     recipe = _KNOWN.get((stations, tuple(_held(step, stations) for step in steps)))

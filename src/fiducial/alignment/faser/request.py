@@ -43,6 +43,7 @@ class Request:
         first_iteration: number of the first iteration's folder.
         initial_constants: constants to begin with.
         recipe: how an iteration is fitted: name of a recipe, or path of a file.
+        sets: the same in FASER's words, for where no recipe is named: the section ``workflow`` of ``config.json``.
         source: folder of FASER's scripts.
         environment_script: what is sourced before a reconstruction.
         calypso: what an environment script is made of where there is none: Calypso's asetup file and its setup.sh,
@@ -65,6 +66,7 @@ class Request:
     first_iteration: int | None = None
     initial_constants: Path | None = None
     recipe: str | None = None
+    sets: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None
     environment_script: Path | None = None
     calypso: Calypso | None = None
