@@ -11,7 +11,8 @@ from fiducial.cli import alignoptions as words
 from fiducial.cli.lazy import subject_app
 
 if TYPE_CHECKING:
-    from fiducial.alignment.faser.campaign import Once, Plan
+    from fiducial.alignment.faser.campaign import Plan
+    from fiducial.alignment.faser.once import Once
 
 app = subject_app()
 
@@ -66,7 +67,8 @@ def align(
     quiet: words.Quiet = False,
 ) -> None:
     """Align FASER's tracker: reconstruct, fit, add to the constants, until nothing moves. The same command goes on."""
-    from fiducial.alignment.faser import campaign
+    from fiducial.alignment.faser.campaign import plan as plan_all
+    from fiducial.alignment.faser.once import plan_once
     from fiducial.cli.aligned import need_alignment
 
     need_alignment()
@@ -75,9 +77,9 @@ def align(
     request = words.request_of(said).over(words.configured(config, simulate))
     single: Once | None = None
     if once:
-        plan, single = campaign.plan_once(request, words.which_iteration(iterations), simulate=simulate)
+        plan, single = plan_once(request, words.which_iteration(iterations), simulate=simulate)
     else:
-        plan = campaign.plan(request, simulate=simulate)
+        plan = plan_all(request, simulate=simulate)
     if show_workflow:
         for note in plan.request.notes:
             words.note(note)
@@ -227,25 +229,23 @@ def _tell(plan: Plan, single: Once | None, outcome: dict[str, Any], json_: bool)
 
 def _found(plan: Plan, single: Once | None, found: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
     """What ``--json`` prints."""
-    from fiducial.alignment.faser.campaign import CONSTANTS
-    from fiducial.core.variables import render
+    from fiducial.alignment.faser.layout import first_of, iteration
 
     head = {"campaign": plan.prepared.name, "folder": str(plan.prepared.folder), "state": outcome["state"]}
     if single is not None:
         return {**head, "iteration": single.number, "jobs": found["jobs"], "next": _next(plan, single)}
-    variables = plan.source.workflow.variables
     shifts = found["max_shift_over_error"]
     # Where all iterations were wanted, the campaign has no condition that could have come true.
-    converged = bool(shifts) and outcome["state"] == "done" and shifts[-1] < variables["threshold"]
-    last = {"number": int(variables["first_iteration"]) + len(shifts) - 1}
-    constants = plan.prepared.folder / render(variables["iter"], last, "variables.iter") / CONSTANTS
+    converged = bool(shifts) and outcome["state"] == "done" and shifts[-1] < plan.source.workflow.variables["threshold"]
+    constants = iteration(plan.prepared, first_of(plan.prepared) + len(shifts) - 1).constants
     return {**head, **found, "converged": converged, "constants": str(constants) if constants.is_file() else None}
 
 
 def _tell_end(plan: Plan, found: dict[str, Any], outcome: dict[str, Any]) -> None:
+    from fiducial.alignment.faser.layout import first_of
     from fiducial.cli.aligned import tell_iterations, verdict
 
-    tell_iterations(found, int(plan.source.workflow.variables["first_iteration"]))
+    tell_iterations(found, first_of(plan.prepared))
     typer.echo(verdict(found, outcome))
     if found["pull_mean"] is not None:
         typer.echo(f"pulls against the truth: mean {found['pull_mean']:+.2f}, width {found['pull_width']:.2f}")
@@ -257,11 +257,9 @@ def _tell_end(plan: Plan, found: dict[str, Any], outcome: dict[str, Any]) -> Non
 
 
 def _tell_next(plan: Plan, single: Once) -> None:
-    from fiducial.alignment.faser.campaign import CONSTANTS
-
     commands = _next(plan, single)
-    typer.echo(f"iteration {single.number} is reconstructed: {single.folder / '2kfalignment'}")
-    typer.echo(f"next, the fit, which writes {single.folder / CONSTANTS}:\n  {commands[0]}")
+    typer.echo(f"iteration {single.number} is reconstructed: {single.iteration.ntuples}")
+    typer.echo(f"next, the fit, which writes {single.iteration.constants}:\n  {commands[0]}")
     typer.echo(f"then iteration {single.number + 1}: the same command with -i {single.number + 1}")
 
 
@@ -269,12 +267,10 @@ def _next(plan: Plan, single: Once) -> list[str]:
     """The command of the fit."""
     import shlex
 
-    from fiducial.alignment.faser.campaign import CONSTANTS
-
-    folder, variables = single.folder, plan.source.workflow.variables
-    line: list[object] = ["fiducial", "alignment", "solve", "--ntuples", folder / "2kfalignment"]
-    line += ["--constants", folder / "1reco" / CONSTANTS, "--stations", variables["stations"]]
+    place, variables = single.iteration, plan.source.workflow.variables
+    line: list[object] = ["fiducial", "alignment", "solve", "--ntuples", place.ntuples]
+    line += ["--constants", place.began_with, "--stations", variables["stations"]]
     line += ["--recipe", plan.recipe_copy]
-    line += ["--output-dir", folder / "3millepede", "--new-constants", folder / CONSTANTS]
+    line += ["--output-dir", place.fit, "--new-constants", place.constants]
     line += variables["solve_options"]
     return [shlex.join(map(str, line))]

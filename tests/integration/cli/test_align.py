@@ -148,11 +148,11 @@ def test_a_fit_that_is_aborted_gives_no_constants(site: calypso.Site, tmp_path: 
 
 def test_one_iteration_at_a_time_with_a_fit_by_hand(site: calypso.Site, tmp_path: Path) -> None:
     words = ["--once", "-y", "2023", "-r", "11705", "-f", "450-453", "--env_script", "my_env.sh"]
-    words += ["--calypso_path", str(site.calypso), *site.options()]
+    words += ["--calypso_path", str(site.calypso), *site.options(), "--set", "ntuple_folder={{ iter }}/kf"]
     first = json.loads(align(tmp_path, *words, "-i", "1", "--json").stdout)
     assert (tmp_path / "my_env.sh").is_file()
     base = tmp_path / NAME
-    assert len(list((base / "iter01" / "2kfalignment").glob("kfalignment_011705_*.root"))) == 3
+    assert len(list((base / "iter01" / "kf").glob("kfalignment_011705_*.root"))) == 3
     assert "no constants to begin with" in align(tmp_path, *words, "-i", "2", code=4).stderr
     subprocess.run([FIDUCIAL, *first["next"][0].split()[1:]], cwd=tmp_path, check=True, capture_output=True)
     told = align(tmp_path, *words, "-i", "2").stdout

@@ -11,14 +11,17 @@ import pytest
 
 import calypso
 from fiducial.alignment.faser import premises
-from fiducial.alignment.faser.campaign import Plan, plan, plan_once
+from fiducial.alignment.faser.campaign import Plan, plan
 from fiducial.alignment.faser.environment import EnvironmentScript, environment_text
 from fiducial.alignment.faser.foreign import refuse_foreign
+from fiducial.alignment.faser.layout import Iteration, scope_of
+from fiducial.alignment.faser.once import plan_once
 from fiducial.alignment.faser.request import Request, expand, parse_files, parse_iterations, parse_run, parse_year
 from fiducial.core.check import check
 from fiducial.core.errors import ConfigurationError, FolderError, NotFoundError, UsageError
 from fiducial.core.filerange import format_range
 from fiducial.core.tomltext import with_values
+from fiducial.core.variables import render
 from fiducial.core.workflowfile import load
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "faser" / "reco_condor_env.sh"
@@ -179,7 +182,7 @@ def test_an_unknown_variable_is_told() -> None:
 def test_one_iteration(site: calypso.Site, here: Path) -> None:
     planned, once = plan_once(asked(site, files=range(450, 451)), 3, simulate=False)
     assert planned.prepared.name == "Y2023_R011705_F450_iter03"
-    assert planned.prepared.folder == once.folder == here / "Y2023_R011705_F450" / "iter03"
+    assert planned.prepared.folder == once.iteration.folder == here / "Y2023_R011705_F450" / "iter03"
     assert list(planned.prepared.workflow.steps) == ["start", "reco"]
     assert planned.prepared.workflow.iterated == []
     assert once.constants == here / "Y2023_R011705_F450" / "iter02" / "inputforalign.txt"
@@ -188,6 +191,41 @@ def test_one_iteration(site: calypso.Site, here: Path) -> None:
     assert "--new-constants" in caught.value.hint
     with pytest.raises(UsageError, match="the first one is 1"):
         plan_once(asked(site), 0, simulate=False)
+
+
+OWN_FOLDERS = {
+    "iter": "it{{ number | pad(2) }}",
+    "reco_folder": "{{ iter }}/reco",
+    "ntuple_folder": "{{ iter }}/kf/{{ number }}",
+    "fit_folder": "{{ iter }}/fit",
+}
+
+
+def test_one_iteration_lies_where_the_campaign_of_all_has_it(site: calypso.Site, here: Path) -> None:
+    request = asked(site, variables=OWN_FOLDERS, first_iteration=0)
+    planned, once = plan_once(request, 1, simulate=False)
+    folder = here / "Y2023_R011705_F450-460" / "it01"
+    assert once.iteration == Iteration(1, folder, folder / "reco", folder / "kf" / "1", folder / "fit")
+    assert once.constants == folder.with_name("it00") / "inputforalign.txt"
+    assert planned.prepared.folder == folder
+    outputs = [step.outputs for step in planned.prepared.workflow.steps.values()]
+    assert outputs[0]["constants"].path == "reco/inputforalign.txt"
+    scope = scope_of(planned.prepared).context({"file": 450})
+    assert render(outputs[1]["ntuple"].path, scope, "") == "kf/1/kfalignment_011705_00450.root"
+    outside = asked(site, variables={**OWN_FOLDERS, "fit_folder": "fits/{{ number }}"})
+    plan(outside, simulate=False)
+    with pytest.raises(UsageError, match="does not lie in the iteration's folder"):
+        plan_once(outside, 1, simulate=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("iter", "iter"), ("ntuple_folder", "kf"), ("fit_folder", "{{ run }}"), ("reco_folder", "{{ iter }}/.")],
+)
+def test_no_iteration_overwrites_another(name: str, value: str) -> None:
+    request = Request(year=2023, run=1, files=range(1), variables={name: value})
+    with pytest.raises(UsageError, match=f"^{name}: .*(overwrite each other|would both be)"):
+        plan(request, simulate=True)
 
 
 def test_campaigns_and_single_iterations_do_not_mix(site: calypso.Site) -> None:
@@ -199,9 +237,13 @@ def test_campaigns_and_single_iterations_do_not_mix(site: calypso.Site) -> None:
     marker.touch()
     with pytest.raises(FolderError, match="belongs to a campaign of all iterations"):
         premises.check_once(planned, once)
-    single = once.folder / ".fiducial" / "campaign.json"
+    single = once.iteration.folder / ".fiducial" / "campaign.json"
     single.parent.mkdir(parents=True)
     single.touch()
+    with pytest.raises(FolderError, match="made one at a time"):
+        premises.check(whole)
+    whole = plan(asked(site, variables=OWN_FOLDERS), simulate=False)
+    single.parent.parent.rename(whole.prepared.folder / "it01")
     with pytest.raises(FolderError, match="made one at a time"):
         premises.check(whole)
 

@@ -139,6 +139,8 @@ def test_unknown_keys_are_told(write: Write) -> None:
         (NEWER, "raw.format", "a/{run}", "raw.format: 'a/{run}' is no name of a folder"),
         (NEWER, "raw.verbosity", "loud", "raw.verbosity: 'loud' is no level"),
         (NEWER, "data.iter.dir", "../{iter}", "data.iter.dir: '../{iter}' leads out"),
+        (NEWER, "data.iter.dir", "iter", "data.iter.dir: 'iter' is the same folder for all iterations"),
+        (NEWER, "data.iter.kfalign", "kf{itr}", "data.iter.kfalign: 'kf{itr}': {itr} is not known"),
         (NEWER, "data.iter.reco", "/1reco", "data.iter.reco: '/1reco' leads out"),
         (NEWER, "src.dir", 5, "src.dir: must be text in quotes; here: 5"),
         (NEWER, "src.dir", "/a/{{ run }}", "src.dir: '/a/{{ run }}' holds a template"),

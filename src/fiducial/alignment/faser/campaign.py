@@ -12,22 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
+from fiducial.alignment.faser.layout import must_be_apart
 from fiducial.alignment.faser.recipes import recipe_of_sets, usual_recipe
 from fiducial.alignment.faser.request import Request, plain
 from fiducial.core.errors import ConfigurationError, UsageError
 from fiducial.core.filerange import format_range
 from fiducial.core.tomltext import with_values
 from fiducial.core.variables import nearest, render
-from fiducial.core.workflow import After, Input, Workflow
 from fiducial.core.workflowfile import WorkflowFile, parse, resolved
 from fiducial.engine.supervisor import Prepared, prepare
 
-__all__ = ["CONSTANTS", "FILE", "LASTING", "Once", "Plan", "differences", "plan", "plan_once"]
+__all__ = ["FILE", "LASTING", "Plan", "differences", "plan"]
 
 #: What the workflow file in a campaign's folder is called.
 FILE = "align.toml"
-#: What a file of constants is called.
-CONSTANTS = "inputforalign.txt"
 
 _AGAINST_THE_FLIGHT, _ALONG_IT = "--noForward", "--noBackward"
 _UNTIL = "iteration.until"
@@ -36,8 +34,6 @@ LASTING = (
     *("year", "run", "files", "stations", "events", "seed"),
     *("initial_constants", "first_iteration", "recipe"),
 )
-#: Steps of a reconstruction alone.
-_RECONSTRUCTION = ("start", "simulate", "reco")
 
 
 @dataclass(frozen=True)
@@ -73,31 +69,6 @@ class Plan:
         return (*self.request.notes, *([self.script.note] if self.script and self.script.note else []))
 
 
-@dataclass(frozen=True)
-class Once:
-    """One iteration that ends with the reconstruction.
-
-    Args:
-        base: folder of all iterations.
-        number: of the iteration.
-        constants: that it begins with; None for none.
-    """
-
-    base: Path
-    number: int
-    constants: Path | None
-
-    @property
-    def folder(self) -> Path:
-        """Of the iteration."""
-        return self.base / iteration_folder(self.number)
-
-
-def iteration_folder(number: int) -> str:
-    """``iter01``."""
-    return f"iter{number:02d}"
-
-
 def plan(request: Request, *, simulate: bool) -> Plan:
     """The campaign of all iterations.
 
@@ -105,29 +76,15 @@ def plan(request: Request, *, simulate: bool) -> Plan:
         simulate: make the raw files first, and reconstruct them here.
 
     Raises:
-        UsageError: something is missing in the request.
+        UsageError: something is missing in the request, or cannot work.
     """
     request = _with_recipe(request)
     script = None if simulate else _script(request)
     text = with_values(_packaged(simulate), _values(request, script, simulate=simulate))
     source = parse(text, Path(FILE))
     prepared = prepare(resolved(source), {}, workflow_folder=source.folder)
+    must_be_apart(prepared)
     return Plan(request, source, prepared, script)
-
-
-def plan_once(request: Request, number: int, *, simulate: bool) -> tuple[Plan, Once]:
-    """The campaign of one iteration's reconstruction: its folder is the iteration's, so that a fit by hand can follow.
-
-    Raises:
-        UsageError: something is missing in the request.
-    """
-    request = _with_recipe(request)
-    once = _once(request, number)
-    script = None if simulate else _script(request)
-    values = _values(request, script, simulate=simulate) | _once_values(request, once, simulate=simulate)
-    source = parse(with_values(_packaged(simulate), values), Path(FILE))
-    workflow = _only_reconstruction(resolved(source))
-    return Plan(request, source, prepare(workflow, {}, workflow_folder=source.folder), script), once
 
 
 def _with_recipe(request: Request) -> Request:
@@ -211,47 +168,6 @@ def _must_be_known(variables: Mapping[str, Any], *, simulate: bool) -> None:
         if name not in known:
             hint = nearest(name, known) or f"it has: {', '.join(sorted(known))}"
             raise UsageError(f"the workflow has no variable '{name}'", hint=hint)
-
-
-def _once(request: Request, number: int) -> Once:
-    first = 1 if request.first_iteration is None else request.first_iteration
-    base = _folder(request)
-    if number < first:
-        raise UsageError(f"there is no iteration {number}: the first one is {first}", hint=f"-i {first}")
-    before = base / iteration_folder(number - 1) / CONSTANTS
-    return Once(base, number, request.initial_constants if number == first else before)
-
-
-def _first_constants(request: Request, once: Once) -> Path | None:
-    """What the first iteration began with, by which all of them choose their recipe."""
-    first = 1 if request.first_iteration is None else request.first_iteration
-    return request.initial_constants or once.base / iteration_folder(first) / "1reco" / CONSTANTS
-
-
-def _once_values(request: Request, once: Once, *, simulate: bool) -> dict[str, Any]:
-    raw = (
-        {"variables.raw": plain(once.base / "raw", "the folder")} if simulate and "raw" not in request.variables else {}
-    )
-    return raw | {
-        "campaign": f"{_name(request)}_{iteration_folder(once.number)}",
-        "folder": plain(once.folder, "the folder"),
-        "variables.reco_folder": "1reco",
-        "variables.ntuple_folder": "2kfalignment",
-        "variables.recipe": request.recipe or usual_recipe(request.stations or 3, _first_constants(request, once)),
-        "variables.initial_constants": plain(once.constants or "", "the constants to begin with"),
-        "steps.start.outputs.constants.path": f"1reco/{CONSTANTS}",
-    }
-
-
-def _only_reconstruction(workflow: Workflow) -> Workflow:
-    """Without iterations and all that comes after the reconstruction."""
-    reco = workflow.steps["reco"]
-    after = [After(step="start"), *(edge for edge in reco.after if edge.step != "constants")]
-    inputs: dict[str, Input] = dict(reco.inputs)
-    inputs["constants"] = Input.model_validate({"from": "start", "output": "constants"})
-    once = {"reco": reco.model_copy(update={"iterate": False, "after": after, "inputs": inputs})}
-    steps = {name: once.get(name, step) for name, step in workflow.steps.items() if name in _RECONSTRUCTION}
-    return workflow.model_copy(update={"steps": steps, "iteration": None})
 
 
 def differences(plan: Plan) -> dict[str, str]:

@@ -292,12 +292,22 @@ def _level(value: Any) -> str:
 
 def _folders(iteration: _Table) -> dict[str, Any]:
     """Names of folders in an iteration's, as variables of the workflow."""
-    number = {"iter": "{{ number | pad(2) }}"}
-    found = {"iter": iteration.get("dir", lambda value: expand(_inside(value), number))}
+    found = {"iter": iteration.get("dir", lambda value: _numbered(_inside(value)))}
     for variable, key in (("reco_folder", "reco"), ("ntuple_folder", "kfalign"), ("fit_folder", "millepede")):
-        name = iteration.get(key, _inside)
+        name = iteration.get(key, lambda value: _with_number(_inside(value)))
         found[variable] = None if name is None else f"{{{{ iter }}}}/{name}"
     return {variable: value for variable, value in found.items() if value is not None}
+
+
+def _with_number(text: str) -> str:
+    return expand(text, {"iter": "{{ number | pad(2) }}"})
+
+
+def _numbered(text: str) -> str:
+    if "{iter}" not in text:
+        hint = 'for example "iter{iter}"'
+        raise UsageError(f"'{text}' is the same folder for all iterations: {{iter}} is missing", hint=hint)
+    return _with_number(text)
 
 
 def _inside(value: Any) -> str:

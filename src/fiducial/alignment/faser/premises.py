@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fiducial.alignment.constants.values import read_constants
-from fiducial.alignment.faser.campaign import CONSTANTS, Once, Plan, iteration_folder
+from fiducial.alignment.faser.campaign import Plan
+from fiducial.alignment.faser.layout import every_iteration
+from fiducial.alignment.faser.once import Once
 from fiducial.alignment.iteration.recipe import find_recipe, load_recipe
 from fiducial.alignment.iteration.steeringfiles import Plan as Steps
 from fiducial.alignment.tracker.geometry import FASER
@@ -21,6 +23,11 @@ _SCRIPT = "faser_reco_alignment.py"
 _TEMPLATES = ("aligndb_template_head.sh", "aligndb_template_tail.sh")
 
 
+def is_claimed(folder: Path) -> bool:
+    """Whether a folder is a campaign's own."""
+    return (folder / ".fiducial" / "campaign.json").exists()
+
+
 def check(plan: Plan) -> list[str]:
     """Look for all that the campaign reads, and that its folder holds nothing that it would overwrite.
 
@@ -32,8 +39,7 @@ def check(plan: Plan) -> list[str]:
         DataError: the constants to begin with cannot be read.
         FolderError: the folder holds iterations that were made one at a time.
     """
-    by_hand = sorted(plan.prepared.folder.glob("iter*/.fiducial/campaign.json"))
-    if by_hand:
+    if any(is_claimed(iteration.folder) for iteration in every_iteration(plan.prepared)):
         raise FolderError(
             f"{plan.prepared.folder} holds iterations that were made one at a time, with --once",
             hint="--folder chooses another folder for the campaign",
@@ -49,19 +55,16 @@ def check_once(plan: Plan, once: Once) -> list[str]:
         DataError: these cannot be read.
         FolderError: the folder belongs to a campaign of all iterations.
     """
-    if (once.base / ".fiducial" / "campaign.json").exists():
+    if is_claimed(once.base):
         raise FolderError(
             f"{once.base} belongs to a campaign of all iterations",
             hint="the same command without --once goes on with it; --folder chooses another folder",
         )
-    if once.constants is not None and not once.constants.is_file():
-        before = once.base / iteration_folder(once.number - 1)
-        raise NotFoundError(f"there are no constants to begin with: no {once.constants}", hint=_fit_first(before))
+    if once.before is not None and not once.before.constants.is_file():
+        found = once.before.constants
+        hint = f"the fit of the iteration before writes them, with --new-constants {found}"
+        raise NotFoundError(f"there are no constants to begin with: no {found}", hint=hint)
     return _inputs(plan)
-
-
-def _fit_first(folder: Path) -> str:
-    return f"the fit of the iteration before writes them, with --new-constants {folder / CONSTANTS}"
 
 
 def _inputs(plan: Plan) -> list[str]:
