@@ -179,7 +179,7 @@ def _must_be_the_same(plan: Plan) -> None:
 
 def _lay_out(plan: Plan, single: Once | None) -> None:
     """Put into the campaign's folder what it was made of."""
-    from fiducial.alignment.faser.campaign import FILE
+    from fiducial.alignment.faser.campaign import CONFIG, FILE
     from fiducial.storage.replace import replace_text
 
     if plan.script is not None:
@@ -188,7 +188,7 @@ def _lay_out(plan: Plan, single: Once | None) -> None:
         text = "# Written by fiducial align, and written anew by each such command: to change it, take a copy.\n"
         replace_text(plan.prepared.folder / FILE, f"{text}{plan.source.text}")
     if plan.request.config is not None:
-        replace_text(plan.prepared.folder / words.CONFIG.name, plan.request.config.read_text("utf-8"))
+        replace_text(plan.prepared.folder / CONFIG, plan.request.config.read_text("utf-8"))
 
 
 def _beginning(plan: Plan, single: Once | None) -> str:

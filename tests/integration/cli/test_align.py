@@ -135,15 +135,27 @@ def test_a_reconstruction_that_fails_stops_everything_and_can_be_mended(site: ca
 def test_a_fit_that_is_aborted_gives_no_constants(site: calypso.Site, tmp_path: Path) -> None:
     """Results of an earlier work in the same place are not taken for its own."""
     site.take_data("450-453", 5)
-    stale = tmp_path / NAME / "iter01" / "3millepede" / "millepede.res"
-    stale.parent.mkdir(parents=True)
-    stale.write_text(" Parameter\n 111011 9.0 0.05\n")
     words = ["-y", "2023", "-r", "11705", "-f", "450-453", "-i", "3", "--calypso_path", str(site.calypso)]
-    found = json.loads(align(tmp_path, *words, *site.options(), "--workers", "2", "--json", code=1).stdout)
+    words += [*site.options(), "--workers", "2", "--json"]
+    align(tmp_path, *words, code=1)
+    stale = tmp_path / NAME / "iter01" / "3millepede" / "millepede.res"
+    stale.parent.mkdir(parents=True, exist_ok=True)
+    stale.write_text(" Parameter\n 111011 9.0 0.05\n")
+    found = json.loads(align(tmp_path, *words, code=1).stdout)
     assert (found["state"], found["constants"], found["iterations"]) == ("failed", None, 1)
     assert "no variable parameter" in fiducial(tmp_path, "job", "log", f"{NAME}/millepede/01/all").stdout
     assert not (tmp_path / NAME / "iter01" / "inputforalign.txt").exists()
     assert not (tmp_path / NAME / "iter02").exists()
+
+
+def test_an_alignment_of_older_scripts_is_left_alone(tmp_path: Path) -> None:
+    old = {tmp_path / NAME / "iter01" / name: name for name in ("3millepede/millepede.res", "inputforalign.txt")}
+    for path, text in old.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for more in ([], ["--dry-run"], ["--once"], ["--continue"]):
+        assert "has not made and would overwrite" in align(tmp_path, *SIMULATED, "-i", "1", *more, code=5).stderr
+    assert {path: path.read_text() for path in (tmp_path / NAME).rglob("*") if path.is_file()} == old
 
 
 def test_one_iteration_at_a_time_with_a_fit_by_hand(site: calypso.Site, tmp_path: Path) -> None:

@@ -109,10 +109,10 @@ def test_recipes_that_cannot_be_taken_write_nothing(tmp_path: Path) -> None:
 def test_too_many_rejects_end_the_campaign(two_steps: Path, tmp_path: Path) -> None:
     """Verdict 26: the job fails with that sentence, and constants of an earlier work there are not taken."""
     own_recipe(tmp_path, ("hugecut = 2000.0", "hugecut = 1.0"), ("max_residual = 0.05 ", "max_residual = 10.0 "))
-    stale = tmp_path / NAME / "iter01" / "inputforalign.txt"
-    stale.parent.mkdir(parents=True)
-    stale.write_bytes((two_steps / NAME / "iter02" / "inputforalign.txt").read_bytes())
     words = (*SIMULATED, "-i", "3", "--recipe", "mine.toml")
+    outcome(tmp_path, *words, code=1)
+    stale = tmp_path / NAME / "iter01" / "inputforalign.txt"
+    stale.write_bytes((two_steps / NAME / "iter02" / "inputforalign.txt").read_bytes())
     found = outcome(tmp_path, *words, code=1)
     assert (found["state"], found["constants"], found["iterations"]) == ("failed", None, 1)
     assert not stale.exists()

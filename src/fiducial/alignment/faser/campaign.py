@@ -22,10 +22,12 @@ from fiducial.core.variables import nearest, render
 from fiducial.core.workflowfile import WorkflowFile, parse, resolved
 from fiducial.engine.supervisor import Prepared, prepare
 
-__all__ = ["FILE", "LASTING", "Plan", "differences", "plan"]
+__all__ = ["CONFIG", "FILE", "LASTING", "Plan", "differences", "plan"]
 
 #: What the workflow file in a campaign's folder is called.
 FILE = "align.toml"
+#: What the copy of FASER's configuration in it is called.
+CONFIG = "config.json"
 
 _AGAINST_THE_FLIGHT, _ALONG_IT = "--noForward", "--noBackward"
 _UNTIL = "iteration.until"

@@ -27,16 +27,21 @@ class Once:
     """One iteration that ends with the reconstruction.
 
     Args:
-        base: folder of all iterations.
+        whole: the campaign that would make all iterations, of which this is one.
         iteration: where it lies.
         before: the iteration whose fit it begins with; None for the first.
         constants: that it begins with; None for none.
     """
 
-    base: Path
+    whole: Plan
     iteration: Iteration
     before: Iteration | None
     constants: Path | None
+
+    @property
+    def base(self) -> Path:
+        """Folder of all iterations."""
+        return self.whole.prepared.folder
 
     @property
     def number(self) -> int:
@@ -52,7 +57,7 @@ def plan_once(request: Request, number: int, *, simulate: bool) -> tuple[Plan, O
     """
     whole = plan(request, simulate=simulate)
     once = _once(whole, number)
-    source = parse(with_values(whole.source.text, _values(whole, once, simulate=simulate)), Path(FILE))
+    source = parse(with_values(whole.source.text, _values(once, simulate=simulate)), Path(FILE))
     workflow = _only_reconstruction(resolved(source))
     return replace(whole, source=source, prepared=prepare(workflow, {}, workflow_folder=source.folder)), once
 
@@ -63,20 +68,20 @@ def _once(whole: Plan, number: int) -> Once:
         raise UsageError(f"there is no iteration {number}: the first one is {first}", hint=f"-i {first}")
     before = iteration(whole.prepared, number - 1) if number > first else None
     constants = before.constants if before else whole.request.initial_constants
-    return Once(whole.prepared.folder, iteration(whole.prepared, number), before, constants)
+    return Once(whole, iteration(whole.prepared, number), before, constants)
 
 
-def _values(whole: Plan, once: Once, *, simulate: bool) -> dict[str, Any]:
+def _values(once: Once, *, simulate: bool) -> dict[str, Any]:
     """What the one iteration has otherwise than the workflow of all, by dotted place."""
-    request, reco = whole.request, _inside(once, "reco_folder", once.iteration.reco)
+    request, reco = once.whole.request, _inside(once, "reco_folder", once.iteration.reco)
     values: dict[str, Any] = {
         "variables.reco_folder": reco,
         "variables.ntuple_folder": _inside(once, "ntuple_folder", once.iteration.ntuples),
         "variables.fit_folder": _inside(once, "fit_folder", once.iteration.fit),
-        "variables.recipe": request.recipe or usual_recipe(request.stations or 3, _first_constants(whole)),
+        "variables.recipe": request.recipe or usual_recipe(request.stations or 3, _first_constants(once.whole)),
         "variables.initial_constants": plain(once.constants or "", "the constants to begin with"),
         "steps.start.outputs.constants.path": f"{reco}/{CONSTANTS}",
-        "campaign": f"{whole.prepared.name}_iter{once.number:02d}",
+        "campaign": f"{once.whole.prepared.name}_iter{once.number:02d}",
         "folder": plain(once.iteration.folder, "the folder"),
     }
     if simulate and "raw" not in request.variables:

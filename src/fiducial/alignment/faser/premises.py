@@ -10,6 +10,7 @@ from fiducial.alignment.constants.values import read_constants
 from fiducial.alignment.faser.campaign import Plan
 from fiducial.alignment.faser.layout import every_iteration
 from fiducial.alignment.faser.once import Once
+from fiducial.alignment.faser.overwriting import is_claimed, refuse_foreign_files, refuse_foreign_iteration
 from fiducial.alignment.iteration.recipe import find_recipe, load_recipe
 from fiducial.alignment.iteration.steeringfiles import Plan as Steps
 from fiducial.alignment.tracker.geometry import FASER
@@ -23,11 +24,6 @@ _SCRIPT = "faser_reco_alignment.py"
 _TEMPLATES = ("aligndb_template_head.sh", "aligndb_template_tail.sh")
 
 
-def is_claimed(folder: Path) -> bool:
-    """Whether a folder is a campaign's own."""
-    return (folder / ".fiducial" / "campaign.json").exists()
-
-
 def check(plan: Plan) -> list[str]:
     """Look for all that the campaign reads, and that its folder holds nothing that it would overwrite.
 
@@ -37,13 +33,14 @@ def check(plan: Plan) -> list[str]:
     Raises:
         NotFoundError: something is missing.
         DataError: the constants to begin with cannot be read.
-        FolderError: the folder holds iterations that were made one at a time.
+        FolderError: the folder holds iterations that were made one at a time, or what older scripts or somebody made.
     """
     if any(is_claimed(iteration.folder) for iteration in every_iteration(plan.prepared)):
         raise FolderError(
             f"{plan.prepared.folder} holds iterations that were made one at a time, with --once",
             hint="--folder chooses another folder for the campaign",
         )
+    refuse_foreign_files(plan)
     return _inputs(plan)
 
 
@@ -53,7 +50,7 @@ def check_once(plan: Plan, once: Once) -> list[str]:
     Raises:
         NotFoundError: something is missing, such as the constants that the iteration before should have left.
         DataError: these cannot be read.
-        FolderError: the folder belongs to a campaign of all iterations.
+        FolderError: the folder belongs to a campaign of all iterations, or the iteration's holds what somebody made.
     """
     if is_claimed(once.base):
         raise FolderError(
@@ -64,6 +61,7 @@ def check_once(plan: Plan, once: Once) -> list[str]:
         found = once.before.constants
         hint = f"the fit of the iteration before writes them, with --new-constants {found}"
         raise NotFoundError(f"there are no constants to begin with: no {found}", hint=hint)
+    refuse_foreign_iteration(plan, once)
     return _inputs(plan)
 
 
