@@ -122,14 +122,15 @@ def _execute(
     memory: str | None,
     update: bool,
 ) -> dict[str, Any]:
-    from fiducial.alignment.faser.campaign import differences
+    from fiducial.cli import alignbegun
     from fiducial.cli.run import execute
     from fiducial.core.errors import ChangedError
 
-    name = plan.prepared.name
+    earlier = alignbegun.begun(plan.prepared.name)
     if update:
-        _must_exist(name)
-        _must_be_the_same(plan)
+        alignbegun.must_exist(earlier, plan.prepared.name)
+    if earlier is not None:
+        alignbegun.must_go_on(earlier, plan, single, update=update)
 
     def begun() -> None:
         _lay_out(plan, single)
@@ -139,42 +140,7 @@ def _execute(
     try:
         return execute(plan.prepared, workers=workers, memory=memory, update=update, show=show, begun=begun)
     except ChangedError as error:
-        changed = ", ".join(f"{key} {change}" for key, change in differences(plan).items())
-        message = f"{error.message}: {changed}" if changed else error.message
-        hint = "the options that it was begun with go on with it; --continue takes up changed ones for what is left"
-        raise ChangedError(message, hint=f"{hint}; fiducial campaign archive {name} puts it aside") from None
-
-
-def _must_exist(name: str) -> None:
-    """Begin nothing new for somebody who wants to go on.
-
-    Raises:
-        NotFoundError: there is nothing to go on with.
-    """
-    from fiducial.cli.opened import opened
-    from fiducial.core.errors import NotFoundError
-    from fiducial.ledger import queries
-
-    with opened() as database, database.read() as connection:
-        row = queries.find_campaign(connection, name)
-    if row is None or row["name"] != name or row["state"] == "archived":
-        hint = "without --continue it begins; where one was begun, its folder's .fiducial/ledger.db knows it"
-        raise NotFoundError(f"there is no campaign '{name}' to go on with", hint=hint)
-
-
-def _must_be_the_same(plan: Plan) -> None:
-    """Do not mix the iterations of two alignments in one folder.
-
-    Raises:
-        StateError: what was asked for is another alignment.
-    """
-    from fiducial.alignment.faser.campaign import LASTING, differences
-    from fiducial.core.errors import StateError
-
-    changed = [f"{key} {change}" for key, change in differences(plan).items() if key in LASTING]
-    if changed:
-        hint = "--folder OTHER begins a campaign of that name; fiducial campaign archive NAME puts this one aside"
-        raise StateError(f"campaign '{plan.prepared.name}' is another alignment: {', '.join(changed)}", hint=hint)
+        raise alignbegun.refused(error, earlier, plan) from None
 
 
 def _lay_out(plan: Plan, single: Once | None) -> None:

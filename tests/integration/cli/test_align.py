@@ -65,6 +65,10 @@ def test_other_options_are_told_apart_and_taken_up_on_request(simulated: Path) -
     assert "--continue takes up changed ones" in refused
     other = align(simulated, *SIMULATED, "-i", "7", "--continue", "--fourst", code=5).stderr
     assert "is another alignment: stations 3 -> 4" in other
+    seed = align(simulated, *SIMULATED, "-i", "6", "--all-iterations", "--seed", "5", code=5).stderr
+    assert "changed since it was created: seed 1 -> 5" in seed
+    assert "--folder OTHER" in seed
+    assert "--continue" not in seed
     found = json.loads(align(simulated, *SIMULATED, "-i", "7", "--all-iterations", "--continue", "--json").stdout)
     assert found["iterations"] == 7
     plan = align(simulated, *SIMULATED, "--fourst", "--folder", "four", "--dry-run").stdout
@@ -173,6 +177,17 @@ def test_one_iteration_at_a_time_with_a_fit_by_hand(site: calypso.Site, tmp_path
     used = (base / "iter02" / "1reco" / "inputforalign.txt").read_bytes()
     assert used == (base / "iter01" / "inputforalign.txt").read_bytes()
     assert used
+    assert "threshold 0.3 -> 0.2" in align(tmp_path, *words, "-i", "2", "--set", "threshold=0.2", code=5).stderr
+
+    # A fit that is done again changes what the next iteration begins with.
+    (base / "iter01" / "inputforalign.txt").write_text('"2": [0.001, 0, 0, 0, 0, 0]\n')
+    stale = align(tmp_path, *words, "-i", "2", code=5).stderr
+    assert "began with other constants" in stale
+    archive = f"fiducial campaign archive {NAME}_iter02"
+    assert archive in stale
+    fiducial(tmp_path, *archive.split()[1:])
+    align(tmp_path, *words, "-i", "2")
+    assert (base / "iter02" / "1reco" / "inputforalign.txt").read_text().startswith('"2": [0.001')
     assert "--once" in align(tmp_path, *words[1:], code=5).stderr
 
 
@@ -215,7 +230,8 @@ def test_words_that_do_not_fit_write_nothing(tmp_path: Path) -> None:
     ):
         assert said in align(tmp_path, *words, *more, code=2).stderr
     assert "no environment script" in align(tmp_path, *words, "-f", "400", code=4).stderr
-    assert "there is no ledger" in align(tmp_path, *words, "-f", "400", "--continue", "--simulate", code=4).stderr
+    nothing = align(tmp_path, *words, "-f", "400", "--continue", "--simulate", code=4).stderr
+    assert "there is no campaign 'Y2023_R011705_F400' to go on with" in nothing
     plan = align(tmp_path, *words, "-f", "400-403", "-i", "2", "--simulate", "--dry-run").stdout
     assert "reco: 3 jobs x up to 2 iterations" in plan
     assert list(tmp_path.iterdir()) == []

@@ -55,6 +55,8 @@ def test_an_alignment_of_older_scripts_stays(here: Path) -> None:
     premises.check(plan(asked(name="next", folder=str(here / "next"), initial_constants=result), simulate=True))
     claim(old)  # by a campaign, which goes on
     premises.check(plan(asked(), simulate=True))
+    (old / ".fiducial").rename(old / ".fiducial-1")  # and was archived
+    premises.check(plan(asked(), simulate=True))
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
 from fiducial.alignment.faser.layout import must_be_apart
 from fiducial.alignment.faser.recipes import recipe_of_sets, usual_recipe
 from fiducial.alignment.faser.request import Request, plain
-from fiducial.core.errors import ConfigurationError, UsageError
+from fiducial.core.errors import UsageError
 from fiducial.core.filerange import format_range
 from fiducial.core.tomltext import with_values
 from fiducial.core.variables import nearest, render
 from fiducial.core.workflowfile import WorkflowFile, parse, resolved
 from fiducial.engine.supervisor import Prepared, prepare
 
-__all__ = ["CONFIG", "FILE", "LASTING", "Plan", "differences", "plan"]
+__all__ = ["CONFIG", "FILE", "Plan", "plan"]
 
 #: What the workflow file in a campaign's folder is called.
 FILE = "align.toml"
@@ -31,11 +31,6 @@ CONFIG = "config.json"
 
 _AGAINST_THE_FLIGHT, _ALONG_IT = "--noForward", "--noBackward"
 _UNTIL = "iteration.until"
-#: Variables without which earlier iterations would be another alignment's.
-LASTING = (
-    *("year", "run", "files", "stations", "events", "seed"),
-    *("initial_constants", "first_iteration", "recipe"),
-)
 
 
 @dataclass(frozen=True)
@@ -170,14 +165,3 @@ def _must_be_known(variables: Mapping[str, Any], *, simulate: bool) -> None:
         if name not in known:
             hint = nearest(name, known) or f"it has: {', '.join(sorted(known))}"
             raise UsageError(f"the workflow has no variable '{name}'", hint=hint)
-
-
-def differences(plan: Plan) -> dict[str, str]:
-    """What the workflow file of an earlier command has otherwise: ``max_iterations`` is ``6 -> 7``, for example."""
-    try:
-        before = parse((plan.prepared.folder / FILE).read_text("utf-8"), Path(FILE)).workflow.variables
-    except (OSError, ValueError, ConfigurationError):
-        return {}
-    now = plan.source.workflow.variables
-    changed = [name for name in now if name in before and before[name] != now[name]]
-    return {name: f"{before[name]} -> {now[name]}" for name in changed}

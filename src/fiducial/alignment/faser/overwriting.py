@@ -20,6 +20,11 @@ def is_claimed(folder: Path) -> bool:
     return (folder / ".fiducial" / "campaign.json").exists()
 
 
+def _was_claimed(folder: Path) -> bool:
+    """Whether it is, or was before that campaign was put aside so that the same work can begin anew."""
+    return any(folder.glob(".fiducial*/campaign.json"))
+
+
 def refuse_foreign_files(plan: Plan) -> None:
     """Before a campaign of all iterations begins in a folder that is no campaign's yet.
 
@@ -27,7 +32,7 @@ def refuse_foreign_files(plan: Plan) -> None:
         FolderError: it holds something that the campaign would overwrite; names it.
     """
     folder = plan.prepared.folder
-    if is_claimed(folder):
+    if _was_claimed(folder):
         return
     iterations = [iteration for iteration in every_iteration(plan.prepared) if _holds_something(iteration.folder)]
     files = [path for path in _written_once(plan) if path.exists()]
@@ -42,11 +47,11 @@ def refuse_foreign_iteration(plan: Plan, once: Once) -> None:
         FolderError: it holds something, or the raw files that it would simulate are there; names it.
     """
     folder = once.iteration.folder
-    if is_claimed(folder):
+    if _was_claimed(folder):
         return
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     others = list(every_iteration(once.whole.prepared))
-    raw = () if any(is_claimed(other.folder) for other in others) else _raw_files(plan)
+    raw = () if any(_was_claimed(other.folder) for other in others) else _raw_files(plan)
     _refuse(once.base, [*found, *raw], others)
 
 
