@@ -122,8 +122,8 @@ def request_of(said: dict[str, Any]) -> Request:
         environment_script=path("env_script"),
         calypso=path("calypso_path"),
         reco_words=said["behind"],
-        variables=variables | variables_of(said["set_"]),
-    )
+        variables=variables,
+    ).with_variables(variables_of(said["set_"]))
 
 
 def which_iteration(iteration: str | None) -> int:

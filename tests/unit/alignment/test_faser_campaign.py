@@ -156,6 +156,66 @@ def test_words_for_the_reconstruction(site: calypso.Site, words: tuple[str, ...]
     assert variables(plan(asked(site, reco_words=words), simulate=False))["reco_options"] == expected
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"reco_words": ("--noForward", "--noBackward")}, "together leave no tracks"),
+        ({"variables": {"reco_options": ["--alignment"]}}, "these words leave both"),
+        ({"variables": {"reco_options": ["--noForward", "--noBackward"]}}, "together leave no tracks"),
+        ({"reco_words": ("--noIFT",), "stations": 4}, "--noIFT leaves three of four stations"),
+    ],
+)
+def test_words_that_leave_no_tracks_to_align_with(site: calypso.Site, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan(asked(site, **more), simulate=False)
+    with pytest.raises(UsageError, match=said):
+        plan_once(asked(site, **more), 1, simulate=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        *[("threshold", value, "a number, 0 at least") for value in ("abc", "0.3", True, -1, float("nan"), [0.3])],
+        *[("solve_options", value, "a list of words") for value in ("--threads 4", 4, [["--threads"]], [True])],
+        *[("keep_records", value, "true or false") for value in ("no", 0)],
+        *[("events", value, "a whole number, 0 at least") for value in ("many", 500.5, -500)],
+        ("raw", ["/data"], "text"),
+        ("threshold", "{{ campaign }}", "a number, 0 at least"),
+    ],
+)
+def test_values_that_can_never_work_are_told_before_anything_runs(name: str, value: Any, wanted: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: must be {wanted}; here: ") as caught:
+        plan(Request(year=2023, run=1, files=range(1), variables={name: value}), simulate=True)
+    assert f"--set {name}=" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threshold", 1),
+        ("threshold", "{{ 0.1 * 2 }}"),
+        ("solve_options", ["--threads", 4]),
+        ("fit_folder", "{{iter}}/f"),
+    ],
+)
+def test_values_of_the_right_kind_are_taken(name: str, value: Any) -> None:
+    assert variables(plan(Request(year=2023, run=1, files=range(1), variables={name: value}), simulate=True))[name]
+
+
+def test_variables_that_options_name_are_these_options(here: Path) -> None:
+    words = {"year": 2024, "run": "011705", "files": 400, "stations": 4, "max_iterations": 3, "first_iteration": 0}
+    request = Request(year=2023, variables={"seed": 5}).with_variables(
+        {**words, "recipe": "mine.toml", "initial_constants": "before.txt", "threshold": 0.2}
+    )
+    assert request == Request(
+        year=2024, run=11705, files=range(400, 401), stations=4, iterations=3, first_iteration=0,
+        recipe=str(here / "mine.toml"), initial_constants=here / "before.txt", variables={"seed": 5, "threshold": 0.2},
+    )  # fmt: skip
+    for name, value in (("year", 23), ("files", [400]), ("stations", 5), ("max_iterations", True), ("run", "{{ x }}")):
+        with pytest.raises(UsageError):
+            Request().with_variables({name: value})
+
+
 def test_the_newer_generation_counts_from_0_and_names_as_it_says(site: calypso.Site, tmp_path: Path) -> None:
     files = (site.calypso.parent / "asetup.faser", site.calypso / "setup.sh")
     planned = plan(

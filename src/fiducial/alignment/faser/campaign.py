@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
-from fiducial.alignment.faser.layout import must_be_apart
+from fiducial.alignment.faser.layout import must_be_apart, scope_of
 from fiducial.alignment.faser.recipes import recipe_of_sets, usual_recipe
 from fiducial.alignment.faser.request import Request, plain
-from fiducial.core.errors import UsageError
+from fiducial.alignment.faser.variables import must_be_known, must_be_of_their_kind, must_leave_one_direction
 from fiducial.core.filerange import format_range
 from fiducial.core.tomltext import with_values
-from fiducial.core.variables import nearest, render
+from fiducial.core.variables import render
 from fiducial.core.workflowfile import WorkflowFile, parse, resolved
 from fiducial.engine.supervisor import Prepared, prepare
 
@@ -77,11 +77,21 @@ def plan(request: Request, *, simulate: bool) -> Plan:
     """
     request = _with_recipe(request)
     script = None if simulate else _script(request)
+    packaged = parse(_packaged(simulate), Path(FILE)).workflow.variables
+    must_be_known(request.variables, packaged)
     text = with_values(_packaged(simulate), _values(request, script, simulate=simulate))
     source = parse(text, Path(FILE))
     prepared = prepare(resolved(source), {}, workflow_folder=source.folder)
-    must_be_apart(prepared)
+    _must_work(request, prepared, packaged)
     return Plan(request, source, prepared, script)
+
+
+def _must_work(request: Request, prepared: Prepared, packaged: Mapping[str, Any]) -> None:
+    values = {**prepared.workflow.variables, **scope_of(prepared).known}
+    must_be_of_their_kind(request.variables, values, packaged)
+    must_be_apart(prepared)
+    if "reco_options" in values:
+        must_leave_one_direction(map(str, values["reco_options"]), int(values["stations"]))
 
 
 def _with_recipe(request: Request) -> Request:
@@ -139,7 +149,6 @@ def _values(request: Request, script: EnvironmentScript | None, *, simulate: boo
         values["steps.reco.environment_script"] = plain(script.path, "the environment script")
         values |= _completed(request.edits, _packaged(simulate))
     values |= {f"variables.{name}": value for name, value in {**variables, **request.variables}.items()}
-    _must_be_known(request.variables, simulate=simulate)
     changed = {place: value for place, value in values.items() if value is not None}
     return changed if request.stop_early is not False else {**changed, _UNTIL: None}
 
@@ -157,11 +166,3 @@ def _reco_options(words: tuple[str, ...]) -> list[str]:
     """The usual words, tracks against the flight, and those that a user adds; one direction has to be left."""
     direction = [] if {_AGAINST_THE_FLIGHT, _ALONG_IT} & set(words) else [_AGAINST_THE_FLIGHT]
     return ["--alignment", *direction, *(word for word in words if word != "--alignment")]
-
-
-def _must_be_known(variables: Mapping[str, Any], *, simulate: bool) -> None:
-    known = parse(_packaged(simulate), Path(FILE)).workflow.variables
-    for name in variables:
-        if name not in known:
-            hint = nearest(name, known) or f"it has: {', '.join(sorted(known))}"
-            raise UsageError(f"the workflow has no variable '{name}'", hint=hint)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ class Request:
             else:
                 merged[item.name] = theirs if mine is None else mine
         return Request(**merged)
+
+    def with_variables(self, variables: Mapping[str, Any]) -> Request:
+        """The same with variables of the workflow set; those that an option names as well are that option.
+
+        Raises:
+            UsageError: one of these cannot be what it stands for.
+        """
+        own = {name: value for name, value in variables.items() if name in _OPTIONS}
+        asked = {_OPTIONS[name][0]: _OPTIONS[name][1](plain(value, name)) for name, value in own.items()}
+        others = {name: value for name, value in variables.items() if name not in own}
+        return replace(self, **asked, variables={**self.variables, **others})
 
     def must_be_complete(self) -> None:
         """Year, run and files have to be said.
@@ -231,3 +243,20 @@ def plain(value: Any, where: str = "") -> Any:
         place = f"{where}: " if where else ""
         raise UsageError(f"{place}'{value}' holds a template, {{{{ … }}}}, which is not filled in here")
     return str(value) if isinstance(value, Path) else value
+
+
+def _file(text: Any) -> Path | None:
+    return Path(str(text)).absolute() if text else None
+
+
+#: Variables that are fields of a request, and what makes a field of their value.
+_OPTIONS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "year": ("year", parse_year),
+    "run": ("run", parse_run),
+    "files": ("files", parse_files),
+    "stations": ("stations", parse_stations),
+    "max_iterations": ("iterations", parse_iterations),
+    "first_iteration": ("first_iteration", partial(parse_iterations, what="number of an iteration", least=0)),
+    "initial_constants": ("initial_constants", _file),
+    "recipe": ("recipe", lambda text: parse_recipe(str(text))),
+}
