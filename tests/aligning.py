@@ -5,10 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from fiducial.alignment.faser.request import Request
 
 FIDUCIAL = str(Path(sys.executable).parent / "fiducial")
 SIMULATED = ["--simulate", "-y", "2023", "-r", "011705", "-f", "450-453", "--events", "300", "--workers", "2"]
 NAME = "Y2023_R011705_F450-453"
+
+
+def asked(**more: Any) -> Request:
+    """The same run as a request."""
+    return Request(year=2023, run=11705, files=range(450, 453), **more)
 
 
 def align(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:

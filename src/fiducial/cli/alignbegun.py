@@ -40,13 +40,8 @@ def must_exist(earlier: Campaign | None, name: str) -> None:
     Raises:
         NotFoundError: there is nothing to go on with.
     """
-    from fiducial import settings
-
     if earlier is None:
-        where = (
-            f"where one was begun, its folder's .fiducial/ledger.db knows it; here it is {settings.load().ledger_url}"
-        )
-        hint = f"without --continue it begins; {where}"
+        hint = "without --continue it begins; where one was begun, its folder's .fiducial/ledger.db knows it"
         raise NotFoundError(f"there is no campaign '{name}' to go on with", hint=hint)
 
 

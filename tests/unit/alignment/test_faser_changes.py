@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from aligning import asked
 from fiducial.alignment.faser.campaign import Plan, plan
 from fiducial.alignment.faser.changes import changed_constants, changes
 from fiducial.alignment.faser.once import Once, plan_once
-from fiducial.alignment.faser.request import Request
 from fiducial.cli.alignbegun import must_exist, must_go_on, refused
 from fiducial.core.errors import ChangedError, NotFoundError, StateError
 from fiducial.engine.campaign import Campaign
@@ -21,10 +21,6 @@ from fiducial.engine.campaign import Campaign
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def asked(**more: Any) -> Request:
-    return Request(year=2023, run=11705, files=range(450, 453), **more)
 
 
 def planned(**more: Any) -> Plan:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from aligning import NAME, asked
 from fiducial.alignment.faser import premises
 from fiducial.alignment.faser.campaign import plan
 from fiducial.alignment.faser.once import plan_once
 from fiducial.alignment.faser.request import Request
 from fiducial.core.errors import FolderError
 
-NAME = "Y2023_R011705_F450-452"
-
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def asked(**more: Any) -> Request:
-    return Request(year=2023, run=11705, files=range(450, 452), **more)
 
 
 def put(path: Path, text: str = "mine") -> Path:

@@ -90,7 +90,7 @@ def must_be_apart(prepared: Prepared) -> None:
         strict=True,
     ):
         if one == other:
-            hint = f"{name} needs {{{{ number }}}}, as in iter{{{{ number | pad(2) }}}}, or {{{{ iter }}}}"
+            hint = "for example iter{{ number | pad(2) }}" if name == "iter" else "it begins with {{ iter }}/"
             raise UsageError(f"{name}: all iterations would lie in {one}, and overwrite each other", hint=hint)
     if first.began_with == first.constants:
         raise UsageError(

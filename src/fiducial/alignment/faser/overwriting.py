@@ -12,7 +12,7 @@ from fiducial.alignment.tracker.raw import raw_path
 from fiducial.core.errors import FolderError
 from fiducial.core.variables import render
 
-__all__ = ["is_claimed", "refuse_foreign_files", "refuse_foreign_iteration"]
+__all__ = ["is_claimed", "refuse_to_overwrite", "refuse_to_overwrite_iteration"]
 
 
 def is_claimed(folder: Path) -> bool:
@@ -25,7 +25,7 @@ def _was_claimed(folder: Path) -> bool:
     return any(folder.glob(".fiducial*/campaign.json"))
 
 
-def refuse_foreign_files(plan: Plan) -> None:
+def refuse_to_overwrite(plan: Plan) -> None:
     """Before a campaign of all iterations begins in a folder that is no campaign's yet.
 
     Raises:
@@ -40,7 +40,7 @@ def refuse_foreign_files(plan: Plan) -> None:
     _refuse(folder, found, iterations)
 
 
-def refuse_foreign_iteration(plan: Plan, once: Once) -> None:
+def refuse_to_overwrite_iteration(plan: Plan, once: Once) -> None:
     """Before one iteration begins in a folder that is no campaign's yet; the iterations before may be anybody's.
 
     Raises:

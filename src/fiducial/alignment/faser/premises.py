@@ -10,7 +10,7 @@ from fiducial.alignment.constants.values import read_constants
 from fiducial.alignment.faser.campaign import Plan
 from fiducial.alignment.faser.layout import every_iteration
 from fiducial.alignment.faser.once import Once
-from fiducial.alignment.faser.overwriting import is_claimed, refuse_foreign_files, refuse_foreign_iteration
+from fiducial.alignment.faser.overwriting import is_claimed, refuse_to_overwrite, refuse_to_overwrite_iteration
 from fiducial.alignment.iteration.recipe import find_recipe, load_recipe
 from fiducial.alignment.iteration.steeringfiles import Plan as Steps
 from fiducial.alignment.tracker.geometry import FASER
@@ -40,7 +40,7 @@ def check(plan: Plan) -> list[str]:
             f"{plan.prepared.folder} holds iterations that were made one at a time, with --once",
             hint="--folder chooses another folder for the campaign",
         )
-    refuse_foreign_files(plan)
+    refuse_to_overwrite(plan)
     return _inputs(plan)
 
 
@@ -61,7 +61,7 @@ def check_once(plan: Plan, once: Once) -> list[str]:
         found = once.before.constants
         hint = f"the fit of the iteration before writes them, with --new-constants {found}"
         raise NotFoundError(f"there are no constants to begin with: no {found}", hint=hint)
-    refuse_foreign_iteration(plan, once)
+    refuse_to_overwrite_iteration(plan, once)
     return _inputs(plan)
 
 
