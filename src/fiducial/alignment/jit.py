@@ -38,7 +38,9 @@ def compiled_exactly(function: _Function) -> _Function:
 
 
 def _compiled(function: _Function, **options: Any) -> _Function:
-    options |= {"nogil": True, "error_model": "numpy"}
+    # A kernel that calls another one would, in the process that compiles both, run that one's own code, and its copy of
+    # it when it is loaded from the cache, in which the same sums are done in another order. Inlined, there is but one.
+    options |= {"nogil": True, "error_model": "numpy", "forceinline": True}
     try:
         kernel = numba.njit(function, cache=True, **options)
     except RuntimeError:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 import pytest
 
 from fiducial.alignment import jit
+from fiducial.alignment.testdata import generate
 
 
 def test_kernels_are_kept() -> None:
     assert jit.kept()
+
+
+def test_a_process_that_compiles_finds_the_same_digits_as_those_after_it(tmp_path: Path) -> None:
+    """A kernel from the cache brings its own copy of what it calls, in which sums might be done in another order."""
+    steering = generate(tmp_path, "SL0", records=3000).steering
+    code = (
+        "import sys; from pathlib import Path; from fiducial.alignment.fit.millepede import fit\n"
+        "found = fit(Path(sys.argv[1])); print(found.values.tolist(), found.errors.tolist(), found.chi2)"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    command = [sys.executable, "-c", code, str(steering)]
+    said = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    ]
+    assert said[0] == said[1]
+    assert list((tmp_path / "kernels").rglob("*.nbc"))
 
 
 @pytest.mark.parametrize("compiled", [jit.compiled, jit.compiled_exactly])
