@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fiducial.alignment.mille.convert import Wanted, convert
 from fiducial.alignment.mille.inspect import count_file, is_fortran, records_of
 from fiducial.alignment.mille.reader import MilleFile, read_blocks
-from fiducial.alignment.mille.writer import Kind, MilleWriter, write_records
+from fiducial.alignment.mille.writer import Kind, MilleOutput, MilleWriter
 from fiducial.core.errors import DataError, UsageError
 
 KINDS = [(Kind.C_FLOAT, False), (Kind.C_FLOAT, True), (Kind.C_DOUBLE, False), (Kind.C_DOUBLE, True)]
@@ -101,11 +101,12 @@ def test_doubles_keep_their_digits_and_floats_are_rounded(kind: Kind, packed: bo
 
 @kinds
 def test_arrays_are_written_in_every_kind(kind: Kind, packed: bool, tmp_path: Path) -> None:
-    count = write_records(
-        tmp_path / "arrays.bin", [1, 2], np.array([0.5, 1.5, 2.5]), np.array([0.1, 0.0, 0.2]), np.array([1, 1, 2]),
-        np.array([1, 1, 1, 2]), np.array([1.0, 1.0, 3.0, 0.0]), np.array([1, 0, 1]), np.array([7, 8]),
-        np.array([4.0, 5.0]), kind=kind, packed=packed,
-    )  # fmt: skip
+    with MilleOutput(tmp_path / "arrays.bin", kind, packed=packed) as output:
+        count = output.write_hits(
+            [1, 2], np.array([0.5, 1.5, 2.5]), np.array([0.1, 0.0, 0.2]), np.array([1, 1, 2]),
+            np.array([1, 1, 1, 2]), np.array([1.0, 1.0, 3.0, 0.0]), np.array([1, 0, 1]), np.array([7, 8]),
+            np.array([4.0, 5.0]),
+        )  # fmt: skip
     found = list(records_of(MilleFile(tmp_path / "arrays.bin", kind is Kind.FORTRAN), 1, None))
     assert count == len(found) == 2
     assert [(h.value, h.local, h.labels) for record in found for h in record.hits] == [

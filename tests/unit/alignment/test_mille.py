@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fiducial.alignment.mille.reader import MilleBlock, MilleFile, read_blocks
-from fiducial.alignment.mille.writer import MilleWriter, write_records
+from fiducial.alignment.mille.writer import MilleOutput, MilleWriter
 from fiducial.core.errors import DataError, NotFoundError
 from pede_reference import DATA
 
@@ -70,18 +70,18 @@ def test_small_blocks_hold_the_same_records(words: int, packed: bool, tmp_path: 
 
 
 def copy_records(block: MilleBlock, path: Path) -> int:
-    return write_records(
-        path,
-        np.diff(block.measurement_start),
-        block.value,
-        block.sigma,
-        np.diff(block.local_start),
-        block.local_index,
-        block.local_derivative,
-        np.diff(block.global_start),
-        block.label,
-        block.global_derivative,
-    )
+    with MilleOutput(path) as output:
+        return output.write_hits(
+            np.diff(block.measurement_start),
+            block.value,
+            block.sigma,
+            np.diff(block.local_start),
+            block.local_index,
+            block.local_derivative,
+            np.diff(block.global_start),
+            block.label,
+            block.global_derivative,
+        )
 
 
 def test_written_again_a_file_is_the_same_byte_by_byte(tmp_path: Path) -> None:
@@ -121,11 +121,12 @@ def test_what_is_written_is_read_back(tmp_path: Path, written: list[list[tuple]]
 
 def test_zeros_and_bad_sigmas_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "few.bin"
-    count = write_records(
-        path, [2, 1, 0], np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.0, -1.0]), np.array([2, 1, 1]),
-        np.array([1, 2, 1, 1]), np.array([1.0, 0.0, 1.0, 1.0]), np.array([1, 1, 2]), np.array([5, 6, 7, 8]),
-        np.array([0.0, 1.0, 1.0, 1.0]),
-    )  # fmt: skip
+    with MilleOutput(path) as output:
+        count = output.write_hits(
+            [2, 1, 0], np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.0, -1.0]), np.array([2, 1, 1]),
+            np.array([1, 2, 1, 1]), np.array([1.0, 0.0, 1.0, 1.0]), np.array([1, 1, 2]), np.array([5, 6, 7, 8]),
+            np.array([0.0, 1.0, 1.0, 1.0]),
+        )  # fmt: skip
     (block,) = read_blocks(path)
     assert count == block.records == 1
     assert (block.value.tolist(), block.local_index.tolist(), block.label.tolist()) == ([1.0], [1], [])
@@ -143,8 +144,9 @@ def test_nothing_wrong_is_written(labels: dict[int, float], tmp_path: Path) -> N
 
 
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="hits"):
-        write_records(tmp_path / "x", [2], *[np.ones(1)] * 8)
+    with pytest.raises(DataError, match="hits"), MilleOutput(tmp_path / "x") as output:
+        output.write_hits([2], *[np.ones(1)] * 8)
+    assert list(tmp_path.iterdir()) == []
 
 
 def spoil(path: Path, word: int, value: int | float) -> None:

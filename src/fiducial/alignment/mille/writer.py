@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fiducial.core.errors import DataError, UsageError
 
-__all__ = ["Kind", "MilleOutput", "MilleWriter", "frame", "write_records"]
+__all__ = ["Kind", "MilleOutput", "MilleWriter", "frame"]
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -325,42 +325,6 @@ class MilleWriter:
 
 
 _Terms = tuple[Longs, Longs, NDArray[Any]]  # number by hit; integers and numbers of all hits
-
-
-def write_records(
-    path: Path,
-    record_lengths: Sequence[int] | NDArray[Any],
-    values: NDArray[Any],
-    sigmas: NDArray[Any],
-    local_counts: NDArray[Any],
-    local_indices: NDArray[Any],
-    local_derivatives: NDArray[Any],
-    global_counts: NDArray[Any],
-    labels: NDArray[Any],
-    global_derivatives: NDArray[Any],
-    *,
-    kind: Kind = Kind.C_FLOAT,
-    packed: bool | None = None,
-) -> int:
-    """Write a Mille file from flat arrays over all hits of all records.
-
-    Args:
-        path: the file to write; it appears under its name when all is written.
-        record_lengths: and all other arrays: as of `MilleOutput.write_hits`.
-        kind: of the file.
-        packed: compress it with gzip; if not said, a name that ends in ``.gz`` does.
-
-    Returns:
-        The number of records written.
-
-    Raises:
-        UsageError, DataError: as :class:`MilleOutput` and its `write_hits`.
-    """
-    with MilleOutput(path, kind, packed=packed) as output:
-        return output.write_hits(
-            record_lengths, values, sigmas, local_counts, local_indices, local_derivatives, global_counts, labels,
-            global_derivatives,
-        )  # fmt: skip
 
 
 def _check_lengths(path: Path, name: str, expected: int, *arrays: NDArray[Any]) -> None:
