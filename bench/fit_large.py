@@ -130,7 +130,7 @@ def main() -> None:
     chosen = {
         name: case
         for name, case in cases(options.gigabytes).items()
-        if not options.only or any(name == wanted or name.startswith(f"{wanted} ") for wanted in options.only)
+        if not options.only or any(f"{name} ".startswith((f"{wanted} ", f"{wanted},")) for wanted in options.only)
     }
     rows = []
     if not options.json:

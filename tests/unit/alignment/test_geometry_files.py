@@ -295,6 +295,14 @@ def test_a_beam_covers_what_all_layers_cover(tmp_path: Path) -> None:
     )
 
 
+def test_a_recipe_may_lie_beside_its_geometry(tmp_path: Path) -> None:
+    text = TELESCOPE.read_text().replace('recipe = "planes"', 'recipe = "mine.toml"')
+    (tmp_path / "geometry.toml").write_text(text)
+    assert load_geometry(tmp_path / "geometry.toml").recipe == "mine.toml"
+    (tmp_path / "mine.toml").touch()
+    assert load_geometry(tmp_path / "geometry.toml").recipe == str(tmp_path / "mine.toml")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no such geometry"):
         load_geometry(tmp_path / "geometry.toml")

@@ -6,7 +6,7 @@ Lengths are in mm, angles in rad, momenta in GeV. ``fiducial alignment geometry 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import isnan, nan, pi
 from pathlib import Path
@@ -277,7 +277,7 @@ def find_geometry(place: str | Path | None) -> Geometry:
 
 
 def load_geometry(path: Path) -> Geometry:
-    """A geometry from a file.
+    """A geometry from a file; a recipe that it names may lie beside it.
 
     Raises:
         NotFoundError: there is no such file.
@@ -289,7 +289,9 @@ def load_geometry(path: Path) -> Geometry:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: is not UTF-8 text") from None
-    return read_model(_File, text, str(path), hint=_HINT).geometry()
+    found = read_model(_File, text, str(path), hint=_HINT).geometry()
+    beside = path.parent / found.recipe
+    return replace(found, recipe=str(beside)) if beside.is_file() else found
 
 
 def geometry_text(geometry: Geometry) -> str:
