@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import event
+from numba.core import entrypoints, event
 
-__all__ = ["compilation_told", "compiled", "compiled_exactly", "kept"]
+__all__ = ["compilation_told", "compiled", "compiled_exactly", "kept", "leave_out_extensions"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -54,6 +54,14 @@ def _compiled(function: _Function, **options: Any) -> _Function:
 def kept() -> bool:
     """Whether compiled kernels are kept on disk for the next process; without a folder to write to, they are not."""
     return not _LOST
+
+
+def leave_out_extensions() -> None:
+    """Let numba pass over what other packages would add to it, of which awkward alone takes 0.3 s to import.
+
+    For processes of our own: whatever else runs in a process of somebody else may need them.
+    """
+    vars(entrypoints)["_already_initialized"] = True
 
 
 class _Listener(event.Listener):  # type: ignore[misc] # numba has no types

@@ -98,15 +98,16 @@ def pede_setting() -> str | None:
 @contextmanager
 def kernels_told() -> Iterator[Callable[[str], None]]:
     """Tell on standard error what goes on, also when the fit's kernels have to be compiled."""
-    from fiducial.alignment.jit import compilation_told, kept
+    from fiducial.alignment.jit import compilation_told, kept, leave_out_extensions
     from fiducial.cli.status import told
 
+    leave_out_extensions()
     with told() as tell, compilation_told(lambda: tell(_COMPILING if kept() else _COMPILING_AGAIN)):
         yield tell
 
 
-_COMPILING = "compiling the fit's kernels, once per installation (about 20 s)"
-_COMPILING_AGAIN = "compiling the fit's kernels (about 20 s); set NUMBA_CACHE_DIR to a folder that can keep them"
+_COMPILING = "compiling the fit's kernels, once per installation (half a minute)"
+_COMPILING_AGAIN = "compiling the fit's kernels (half a minute); set NUMBA_CACHE_DIR to a folder that can keep them"
 
 
 def _fit(steering: Path, output: Path, *, threads: int | None, check: bool, parquet: bool) -> FitResult:

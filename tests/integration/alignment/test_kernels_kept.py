@@ -36,6 +36,17 @@ def test_a_process_that_compiles_finds_the_same_digits_as_those_after_it(tmp_pat
     assert list((tmp_path / "kernels").rglob("*.nbc"))
 
 
+@pytest.mark.parametrize("left_out", [True, False])
+def test_what_other_packages_add_to_numba_is_left_out_if_wanted(left_out: bool) -> None:
+    """The second case holds the first to something: awkward does add to it."""
+    code = (
+        f"import sys, numba\nfrom fiducial.alignment import jit\nif {left_out}: jit.leave_out_extensions()\n"
+        "assert numba.njit(lambda number: 2 * number)(21) == 42\nprint('awkward' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == str(not left_out)
+
+
 @pytest.mark.parametrize("compiled", [jit.compiled, jit.compiled_exactly])
 def test_without_a_folder_they_are_compiled_every_time(
     compiled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
