@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from fiducial.core.errors import ConfigurationError
 from fiducial.core.positions import positions
 
-__all__ = ["NotNegative", "Part", "Positive", "read_model"]
+__all__ = ["NotNegative", "Part", "Positive", "is_file", "read_model"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -27,6 +27,11 @@ Part = Annotated[float, Field(ge=0, le=1)]
 M = TypeVar("M", bound=BaseModel)
 
 _KEY = re.compile(r"[a-z0-9_.-]+")
+
+
+def is_file(name: str) -> bool:
+    """Whether a name means a file of the user's, rather than something of that name that comes with the package."""
+    return name.endswith(".toml") or "/" in name
 
 
 def read_model(model: type[M], text: str, where: str, *, hint: str = "") -> M:

@@ -97,7 +97,7 @@ def pede_setting() -> str | None:
 
 @contextmanager
 def kernels_told() -> Iterator[Callable[[str], None]]:
-    """Tell on standard error what goes on, also when the fit's kernels have to be compiled."""
+    """Have the fit's kernels at hand, and tell on standard error what goes on, also when they have to be compiled."""
     from fiducial.alignment.jit import compilation_told, kept, leave_out_extensions
     from fiducial.cli.status import told
 

@@ -37,15 +37,12 @@ def show(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with all defaults; null is no limit.")] = False,
 ) -> None:
     """Print a recipe: `show NAME > my.toml` is the start of an own one."""
-    import json
-
     from fiducial.alignment.iteration.recipe import find_recipe, recipe_text
     from fiducial.cli.output import print_json
 
     recipe = find_recipe(name)
     if json_:
-        # By way of pydantic's own JSON, which has null where there is no limit: inf is a number in TOML, not in JSON.
-        print_json({"name": recipe.name, **json.loads(recipe.model_dump_json())})
+        print_json({"name": recipe.name, **recipe.model_dump(mode="json")})
         return
     typer.echo(recipe_text(name), nl=False)
 

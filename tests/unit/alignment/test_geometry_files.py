@@ -303,6 +303,12 @@ def test_a_recipe_may_lie_beside_its_geometry(tmp_path: Path) -> None:
     assert load_geometry(tmp_path / "geometry.toml").recipe == str(tmp_path / "mine.toml")
 
 
+def test_a_file_that_is_called_like_a_recipe_of_the_package_does_not_hide_it(tmp_path: Path) -> None:
+    (tmp_path / "geometry.toml").write_text(TELESCOPE.read_text())
+    (tmp_path / "planes").touch()
+    assert load_geometry(tmp_path / "geometry.toml").recipe == "planes"
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no such geometry"):
         load_geometry(tmp_path / "geometry.toml")

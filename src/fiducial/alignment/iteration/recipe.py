@@ -25,7 +25,7 @@ from pydantic import (
 
 from fiducial.alignment.iteration.patterns import mistake
 from fiducial.alignment.steering.keywords import METHODS, match_keyword, suggestion
-from fiducial.alignment.tomlfile import read_model
+from fiducial.alignment.tomlfile import is_file, read_model
 from fiducial.alignment.tracker.numbering import AXES, LAYER_AXES, Scheme
 from fiducial.core.errors import ConfigurationError, NotFoundError
 
@@ -328,16 +328,12 @@ def recipe_text(name: str) -> str:
     Raises:
         NotFoundError: there is none of that name.
     """
-    if _is_file(name):
+    if is_file(name):
         return Path(name).read_text("utf-8")
     name = _OTHER_NAMES.get(name, name)
     if name not in recipe_names():
         raise NotFoundError(f"there is no recipe '{name}'", hint=f"known: {', '.join(recipe_names())}; or give a file")
     return str((_folder() / f"{name}.toml").read_text("utf-8"))
-
-
-def _is_file(name: str) -> bool:
-    return name.endswith(".toml") or "/" in name
 
 
 def _folder() -> Any:
@@ -351,7 +347,7 @@ def find_recipe(name: str) -> Recipe:
         NotFoundError: there is no such recipe, or no such file.
         ConfigurationError: the file cannot be taken as it is; file, line and key are named.
     """
-    if _is_file(name):
+    if is_file(name):
         return load_recipe(Path(name))
     return _recipe(recipe_text(name), f"recipe {name}", _OTHER_NAMES.get(name, name))
 

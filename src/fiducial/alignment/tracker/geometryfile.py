@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from fiducial.alignment.tomlfile import NotNegative, Positive, read_model
+from fiducial.alignment.tomlfile import NotNegative, Positive, is_file, read_model
 from fiducial.alignment.tracker.geometry import FASER, Detector, Kind, Magnet, Plane, Pose, place
 from fiducial.alignment.tracker.reconstruction import Finding
 from fiducial.alignment.tracker.simulation import Beam, Misalignment, Response
@@ -291,7 +291,7 @@ def load_geometry(path: Path) -> Geometry:
         raise ConfigurationError(f"{path}: is not UTF-8 text") from None
     found = read_model(_File, text, str(path), hint=_HINT).geometry()
     beside = path.parent / found.recipe
-    return replace(found, recipe=str(beside)) if beside.is_file() else found
+    return replace(found, recipe=str(beside)) if is_file(found.recipe) and beside.is_file() else found
 
 
 def geometry_text(geometry: Geometry) -> str:
