@@ -12,7 +12,8 @@ The life of an attempt, as events::
        └──► cancel ───────► Finished          state "killed", cause "stopped"
 
 ``Started`` may be missing (short jobs, batch systems that drop events). Of ``Finished``, ``Lost`` and ``Refused`` there
-comes exactly one for each submission that is not forgotten by a restart.
+comes exactly one for each submission that is not forgotten by a restart. In between, a batch system may hold a job and
+release it again (``Held``, ``Queued``), or nobody may have seen it for a while (``Vanished``), until it is seen again.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ __all__ = [
     "Backend",
     "Event",
     "Finished",
+    "Held",
     "JobKey",
     "JobSpec",
     "Lost",
+    "Queued",
     "Refused",
     "Started",
     "Submission",
+    "Vanished",
     "key_of",
 ]
 
@@ -89,6 +93,32 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The batch system keeps the job, and does not run it until somebody acts; ``reason`` says why."""
+
+    job: int
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The job waits again in the queue, after it was held or had vanished."""
+
+    job: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """Nobody has seen the job for a while; a second witness is being asked."""
+
+    job: int
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The attempt's directory belongs to somebody else; this submission has run nothing."""
 
@@ -97,7 +127,7 @@ class Refused:
     reason: str
 
 
-Event = Started | Finished | Lost | Refused
+Event = Started | Held | Queued | Vanished | Finished | Lost | Refused
 
 
 def key_of(spec: JobSpec) -> JobKey:
@@ -110,17 +140,39 @@ class Backend(Protocol):
     """One batch system.
 
     Every method returns soon; only ``poll`` waits, no longer than it is told, and ``close`` until all is over.
-    What is wrong with one job comes as an event, what is wrong with the batch system as a ``BackendError``.
+    What is wrong with one job comes as an event, what is wrong with the batch system as a ``BackendError``: a transient
+    one if the same call may succeed later.
+
+    Attributes:
+        outlives: whether its jobs go on without us, so that an engine which ends need not stop them.
+        trouble: why the batch system cannot be reached at the moment; empty when it can.
     """
 
+    outlives: bool
+    trouble: str
+
     def submit(self, specs: Sequence[JobSpec]) -> list[Submission]:
-        """Hand over jobs, all in one go; either all are accepted or ``BackendError`` is raised and none is."""
+        """Hand over jobs, in as few submissions as there can be.
+
+        Returns:
+            Those that were taken; each of them will answer. The others, if there are any, are to be handed over again
+            later.
+
+        Raises:
+            BackendError: none was taken.
+        """
 
     def poll(self, timeout: float) -> list[Event]:
         """All events that are there, after waiting at most ``timeout`` seconds for a first one."""
 
     def cancel(self, jobs: Iterable[JobKey]) -> None:
         """Have jobs stopped. Each still answers with its event; jobs that are over or unknown are passed over."""
+
+    def hold(self, jobs: Iterable[JobKey]) -> None:
+        """Keep jobs from starting: they answer with `Held`. Where that cannot be they are stopped, as by ``cancel``."""
+
+    def release(self, jobs: Iterable[JobKey]) -> None:
+        """Let jobs that the batch system holds run; those it does not hold are passed over."""
 
     def capacity(self) -> int:
         """How many more jobs can be taken now without piling up uselessly."""
@@ -130,6 +182,9 @@ class Backend(Protocol):
 
         What is decided comes back at once; for what still runs, events come through ``poll`` later.
         """
+
+    def detach(self) -> list[Event]:
+        """Let go of jobs that outlive us, and return the events that are there; another engine recovers them."""
 
     def close(self, *, kill: bool) -> list[Event]:
         """Stop the payloads (``kill``) or wait for them, and return the events that are left."""

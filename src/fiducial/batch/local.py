@@ -40,6 +40,7 @@ from fiducial.batch.backend import (
     key_of,
 )
 from fiducial.batch.claims import kill_left_behind, read_result, revoke, runner_pid, state_of
+from fiducial.batch.verdicts import verdict
 from fiducial.core.errors import BackendError
 from fiducial.runner import runner
 
@@ -132,6 +133,9 @@ class LocalBackend:
         memory: bytes that jobs may ask for together; by default all that the machine or its cgroup has.
     """
 
+    outlives = False
+    trouble = ""
+
     def __init__(self, slots: int, memory: int | None = None) -> None:
         if slots < 1:
             raise BackendError(f"the local backend cannot work with {slots} slots")
@@ -185,7 +189,7 @@ class LocalBackend:
             fresh[key] = _Job.of(spec)
         for key, job in fresh.items():
             if excess := self._excess(job):
-                self._events.append(Finished(*key, _unstarted_result(key, job, "failed", "spec", excess)))
+                self._events.append(Finished(*key, verdict(key, job.ledger, "failed", "spec", excess)))
             else:
                 self._jobs[key] = job
                 self._waiting.append(key)
@@ -440,11 +444,21 @@ class LocalBackend:
                 self._adopted[key].unwanted = True
                 self._next_look = 0.0
             elif job is not None and (key in never_sent or revoke(Path(job.directory))):
-                self._settle(
-                    key, Finished(*key, _unstarted_result(key, job, "killed", "stopped", "stopped before it started"))
-                )
+                stopped = verdict(key, job.ledger, "killed", "stopped", "stopped before it started")
+                self._settle(key, Finished(*key, stopped))
             elif job is not None:
                 self._order_end(key)
+
+    def hold(self, jobs: Iterable[JobKey]) -> None:
+        """Stop jobs: there is no queue to keep them in."""
+        self.cancel(jobs)
+
+    def release(self, jobs: Iterable[JobKey]) -> None:
+        """Nothing: no job is ever held here."""
+
+    def detach(self) -> list[Event]:
+        """Stop all jobs, which do not outlive their workers."""
+        return self.close(kill=True)
 
     def _order_end(self, key: JobKey) -> None:
         """Tell all workers, since only the right one will heed it."""
@@ -511,25 +525,3 @@ class LocalBackend:
         self._complaints.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _unstarted_result(key: JobKey, job: _Job, state: str, cause: str, message: str) -> dict[str, Any]:
-    """What a runner would have said, had the job come as far as that."""
-    now = time.time()
-    return {
-        "format": runner.FORMAT,
-        "ledger": job.ledger,
-        "job": key[0],
-        "attempt": key[1],
-        "state": state,
-        "cause": cause,
-        "exit_code": None,
-        "signal": None,
-        "message": message,
-        "host": os.uname().nodename,
-        "started": now,
-        "finished": now,
-        "usage": {"wall_s": 0.0, "cpu_s": 0.0, "max_rss": 0, "read_bytes": 0, "write_bytes": 0},
-        "outputs": [],
-        "metrics": {},
-    }

@@ -41,12 +41,13 @@ W, H, R, S, X, L, D, F, K, N = JobState
 # LEGAL[state] holds the states that may follow it.
 LEGAL: dict[JobState, frozenset[JobState]] = {
     W: frozenset({R, H, K, N}),
-    H: frozenset({W, R, K, N}),
+    # What a batch system holds has its attempt under way, and goes on with that when it is released.
+    H: frozenset({W, R, K, N, S, X, L, D, F}),
     R: frozenset({S, W, H, K, N}),
     # READY after SUBMITTED, RUNNING or LOST is a retry; HELD is a hold by the batch system or a person.
     S: frozenset({X, L, D, F, K, R, H}),
     X: frozenset({L, D, F, K, R, H}),
-    L: frozenset({X, D, F, K, R, H}),
+    L: frozenset({S, X, D, F, K, R, H}),
     # A person may ask for anything that ended to be run again.
     D: frozenset({R, W}),
     F: frozenset({R, W, H}),
@@ -59,17 +60,16 @@ ACTIVE = frozenset({S, X, L})
 #: Nothing more happens by itself.
 FINAL = frozenset({D, F, K, N})
 
-_RANK = {S: 1, X: 2, L: 2, D: 3, F: 3, K: 3}
-
 
 def after(state: JobState, reported: JobState) -> JobState:
-    """The state of a job in ``state`` after a report about its current attempt says ``reported``.
+    """The state of a job in ``state``, whose attempt is under way, after a report about that says ``reported``.
 
     Idempotent and order-tolerant: a repeat, a late *submitted* after *running*, or anything about a job that ended
-    leaves the state as it is.
+    leaves the state as it is. A job is held with its attempt under way only by its batch system; that it is
+    *submitted* again is told of such a job, and of one that was lost from sight.
     """
-    if reported is state or state in FINAL or state not in ACTIVE:
+    if state not in ACTIVE and state is not H:
         return state
-    if _RANK.get(reported, 3) < _RANK[state]:
+    if (state is X and reported is S) or reported in (W, N):
         return state
     return reported if reported in LEGAL[state] else state

@@ -36,7 +36,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Scalar = str | int | float | bool
 
 #: How often each cause of failure is tried again when the workflow does not say; other causes follow ``Retry.max``.
-DEFAULT_RETRIES = {"lost": 5, "input": 0, "spec": 0, "start": 0, "cpu_time": 0}
+DEFAULT_RETRIES = {"lost": 5, "input": 0, "spec": 0, "start": 0, "cpu_time": 0, "refused": 0}
 
 
 class Model(BaseModel):

@@ -6,18 +6,34 @@ import os
 import socket
 import time
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import islice
 from typing import Any
 
-from fiducial.batch.backend import Attempt, Backend, Event, Finished, JobKey, Lost, Refused, Started, key_of
+from fiducial.batch.backend import (
+    Attempt,
+    Backend,
+    Event,
+    Finished,
+    Held,
+    JobKey,
+    Lost,
+    Queued,
+    Refused,
+    Started,
+    Vanished,
+    key_of,
+)
+from fiducial.core.errors import BackendError
 from fiducial.core.jobspec import attempt_directory
+from fiducial.core.states import JobState
 from fiducial.engine.campaign import Campaign
 from fiducial.engine.scheduler import Report, Scheduler
 from fiducial.ledger import ledger as write
 from fiducial.ledger import queries
+from fiducial.ledger.agents import insert_agent, note_submitted, stop_agent
 from fiducial.ledger.ledger import Lease
 
 __all__ = ["Agent"]
@@ -34,6 +50,8 @@ AHEAD_SECONDS = 0.12
 # Above this many jobs per second the agent looks at events a few at a time.
 MANY = 100.0
 DOZE_SECONDS = 0.005
+# After a batch system did not take jobs, it is left alone for this long.
+RETREAT_SECONDS = 10.0
 MOST_AHEAD = 512
 
 
@@ -80,6 +98,8 @@ class Agent:
         self.lease = Lease(str(uuid.uuid4()), site, LEASE_SECONDS)
         self._leased: deque[dict[str, Any]] = deque()
         self._in_flight: set[JobKey] = set()
+        self._held: set[JobKey] = set()
+        self._retreat = 0.0
         self._reports: list[Report] = []
         self._oldest = 0.0
         self._pace = Pace()
@@ -92,7 +112,7 @@ class Agent:
         now = write.now()
         row = {"id": self.lease.agent, "site": site, "host": socket.gethostname(), "pid": os.getpid()}
         with self.scheduler.database.write() as connection:
-            write.insert_agent(connection, {**row, "started": now, "seen": now})
+            insert_agent(connection, {**row, "started": now, "seen": now})
 
     # ------------------------------------------------------------ starting
 
@@ -105,12 +125,11 @@ class Agent:
             jobs: only these; all by default.
         """
         with self.scheduler.database.write() as connection:
-            if not any(
-                g["submitted"] or g["running"] or g["lost"] for g in queries.group_rows(connection, self.campaign.id)
-            ):
+            groups = queries.group_rows(connection, self.campaign.id)
+            if not any(g["submitted"] or g["running"] or g["lost"] or g["held"] for g in groups):
                 return 0
             rows = queries.active_attempts(connection, self.campaign.id)
-            rows = [row for row in rows if jobs is None or row["id"] in jobs]
+            rows = [row for row in rows if row["site"] == self.lease.site and (jobs is None or row["id"] in jobs)]
             write.adopt(connection, [(row["id"], row["attempt"]) for row in rows], self.lease, write.now())
         left = [
             Attempt(
@@ -123,6 +142,7 @@ class Agent:
         if left:
             events = self.backend.recover(left)
             self._in_flight.update((attempt.job, attempt.attempt) for attempt in left)
+            self._held.update((row["id"], row["attempt"]) for row in rows if row["state"] == JobState.HELD.value)
             # That an engine died is no fault of the job, so it costs it no retry.
             self._take(events, lost_cause="stopped")
             self.flush()
@@ -155,17 +175,36 @@ class Agent:
 
     @property
     def busy(self) -> bool:
-        """Whether any job is on its way."""
-        return bool(self._in_flight or self._leased or self._reports)
+        """Whether any job is on its way without a person; those that the batch system holds are not."""
+        return bool(len(self._in_flight) > len(self._held) or self._leased or self._reports)
+
+    @property
+    def left_behind(self) -> int:
+        """How many jobs go on without us when we end."""
+        return len(self._in_flight) if self.backend.outlives else 0
 
     def _submit(self) -> None:
-        while self._leased and (room := self.backend.capacity()) > 0:
+        while self._leased and (room := self.backend.capacity()) > 0 and time.monotonic() >= self._retreat:
             specs = list(islice(self._leased, room))
-            self.backend.submit(specs)
+            try:
+                taken = self.backend.submit(specs)
+            except BackendError as error:
+                if not error.transient:
+                    raise
+                self._retreat = time.monotonic() + RETREAT_SECONDS
+                return
             # Only now they are out of our hands: had the backend refused them, they would be given back.
-            for spec in specs:
-                self._leased.popleft()
-                self._in_flight.add(key_of(spec))
+            for _ in taken:
+                self._in_flight.add(key_of(self._leased.popleft()))
+            if self.backend.outlives:
+                self._note([(job, attempt, name) for job, attempt, name in map(astuple, taken) if name])
+            if len(taken) < len(specs):
+                return
+
+    def _note(self, names: list[tuple[int, int, str]]) -> None:
+        """Let people find the jobs in the batch system."""
+        with self.scheduler.database.write() as connection:
+            note_submitted(connection, names)
 
     def _wanted(self) -> int:
         """How many more jobs to lease: what the backend takes now and what it will take until the next exchange."""
@@ -195,9 +234,13 @@ class Agent:
             if not self._reports:
                 self._oldest = time.monotonic()
             self._reports.append(_report(event, lost_cause))
-            if not isinstance(event, Started):
+            key = (event.job, event.attempt)
+            self._held.discard(key)
+            if isinstance(event, Held):
+                self._held.add(key)
+            elif isinstance(event, Finished | Lost | Refused):
                 ended += 1
-                self._in_flight.discard((event.job, event.attempt))
+                self._in_flight.discard(key)
         self._pace.note(ended)
 
     def flush(self) -> None:
@@ -222,24 +265,34 @@ class Agent:
     def _obey(self) -> None:
         with self.scheduler.database.read() as connection:
             orders = queries.orders(connection, self.lease.agent)
-        wanted = {(job, attempt) for job, attempt, _ in orders}
-        for spec in [spec for spec in self._leased if (spec["job"], spec["attempt"]) in wanted]:
+        wanted: dict[str, set[JobKey]] = defaultdict(set)
+        for job, attempt, what in orders:
+            wanted[what].add((job, attempt))
+        for spec in [spec for spec in self._leased if key_of(spec) in wanted["kill"] | wanted["hold"]]:
             self._leased.remove(spec)
             self._reports.append(Report(spec["job"], spec["attempt"], result=_stopped("stopped before it started")))
-        if wanted:
-            self.backend.cancel(wanted)
+        for what, obey in (
+            ("kill", self.backend.cancel),
+            ("hold", self.backend.hold),
+            ("free", self.backend.release),
+        ):
+            if wanted[what]:
+                obey(wanted[what])
 
     # ------------------------------------------------------------ stopping
 
     def stop(self, *, kill: bool = True) -> None:
-        """End: give back what was not started, stop (or wait for) what runs, report all of it."""
+        """End: give back what was not started, stop (or wait for) what runs, report all of it.
+
+        Jobs that outlive us go on, unless they were ordered to end; another engine takes them over.
+        """
         for spec in self._leased:
             self._reports.append(Report(spec["job"], spec["attempt"], result=_stopped("never started")))
         self._leased.clear()
-        self._take(self.backend.close(kill=kill))
+        self._take(self.backend.detach() if self.backend.outlives else self.backend.close(kill=kill))
         self.flush()
         with self.scheduler.database.write() as connection:
-            write.stop_agent(connection, self.lease.agent, write.now())
+            stop_agent(connection, self.lease.agent, write.now())
 
 
 def _stopped(message: str) -> dict[str, Any]:
@@ -250,6 +303,12 @@ def _report(event: Event, lost_cause: str) -> Report:
     match event:
         case Started():
             return Report(event.job, event.attempt, started=event.at, host=event.host)
+        case Held():
+            return Report(event.job, event.attempt, state=JobState.HELD, why=event.reason)
+        case Queued():
+            return Report(event.job, event.attempt, state=JobState.SUBMITTED, why="released")
+        case Vanished():
+            return Report(event.job, event.attempt, state=JobState.LOST, why=event.reason)
         case Finished():
             return Report(event.job, event.attempt, result=event.result)
         case Lost() if lost_cause == "lost":

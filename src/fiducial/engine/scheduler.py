@@ -19,11 +19,12 @@ from fiducial.core.errors import WorkflowError
 from fiducial.core.jobspec import JobFacts
 from fiducial.core.places import archived_traces
 from fiducial.core.retry import decide
-from fiducial.core.states import FINAL, CampaignState, JobState, after
+from fiducial.core.states import ACTIVE, CampaignState, JobState, after
 from fiducial.engine import advance
 from fiducial.engine.campaign import Campaign, LedgerFiles
 from fiducial.ledger import ledger as write
 from fiducial.ledger import queries
+from fiducial.ledger.conditions import held_in_queue
 from fiducial.ledger.database import Database
 from fiducial.ledger.ledger import Change, Finished, Job, Lease
 
@@ -35,7 +36,12 @@ _AGAIN = frozenset({JobState.FAILED, JobState.KILLED, JobState.SKIPPED, JobState
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an agent says of an attempt: it runs (no result), it ended (the runner's result), or it is lost."""
+    """What an agent says of an attempt: where it is (no result), that it ended (the runner's result), or is lost.
+
+    Args:
+        state: where it is: running, held by the batch system, submitted again, or lost from sight.
+        why: it is there.
+    """
 
     job: int
     attempt: int
@@ -43,6 +49,8 @@ class Report:
     host: str | None = None
     result: Mapping[str, Any] | None = None
     lost: str | None = None
+    state: JobState = JobState.RUNNING
+    why: str | None = None
 
 
 class Scheduler:
@@ -135,6 +143,7 @@ class Scheduler:
     def _take_in(self, connection: Connection, by: Lease, reports: Sequence[Report]) -> list[bool]:
         now = write.now()
         found = write.fetch(connection, {report.job for report in reports})
+        queued = held_in_queue(connection, found.values())
         accepted: list[bool] = []
         changes: dict[int, Change] = {}
         for report in reports:
@@ -146,6 +155,8 @@ class Scheduler:
                 continue
             if job.id in changes and changes[job.id].finished is not None:
                 continue  # it ended in this very batch; what comes after that is an old story
+            if job.state not in ACTIVE and job.id not in queued:
+                continue  # its attempt is over: an old story, told again
             change = self._change(connection, job, report, by, now)
             if change is not None:
                 changes[job.id] = change
@@ -154,10 +165,8 @@ class Scheduler:
 
     def _change(self, connection: Connection, job: Job, report: Report, by: Lease, now: float) -> Change | None:
         if report.result is None and report.lost is None:
-            to = after(job.state, JobState.RUNNING)
-            return None if to is job.state else Change(job, to, now, by.agent, started=report.started)
-        if job.state not in (JobState.SUBMITTED, JobState.RUNNING, JobState.LOST):
-            return None  # an old story, told again
+            to = after(job.state, report.state)
+            return None if to is job.state else Change(job, to, now, by.agent, report.why, started=report.started)
         end = _finished(report)
         if end.cause == "ok":
             return Change(job, JobState.DONE, now, by.agent, finished=end)
@@ -168,6 +177,8 @@ class Scheduler:
             return Change(job, JobState.KILLED, now, by.agent, "killed by order", end)
         if job.order == "hold":
             return Change(job, JobState.HELD, now, by.agent, "held by order", end)
+        if end.cause == "removed":
+            return Change(job, JobState.KILLED, now, by.agent, end.message, end)
         if end.cause == "stopped":
             # The engine was told to stop, which is nobody's failure: the next one takes the job up again.
             return Change(job, JobState.READY, now, by.agent, "engine stopped", end)
@@ -211,10 +222,11 @@ class Scheduler:
             campaign = self.campaign(connection, number)
             wanted = _inside(groups, write.fetch(connection, set(ids)))
             children = advance.skipped_children(connection, campaign, groups, wanted.values())
+            queued = held_in_queue(connection, wanted.values())
             again = [
                 Change(job, _start(job, groups), write.now(), who, "asked for", retries="{}")
                 for job in {**wanted, **children}.values()
-                if job.state in _AGAIN
+                if job.state in _AGAIN and job.id not in queued
             ]
             for group in groups.values():
                 write.forget(connection, number, group, [c.job.id for c in again if c.job.group == group["id"]])
@@ -232,24 +244,33 @@ class Scheduler:
         return self._order(ids, "kill", JobState.KILLED, {JobState.WAITING, JobState.READY, JobState.HELD}, who)
 
     def release(self, number: int, ids: Iterable[int], who: str) -> int:
-        """Let held jobs run, as far as their parents are done; a hold not yet obeyed is taken back. How many."""
+        """Let held jobs run, as far as their parents are done; a hold not yet obeyed is taken back. How many.
+
+        What its batch system holds is released there, by the agent that follows it.
+        """
         with self.database.write() as connection:
             groups = {row["id"]: row for row in queries.group_rows(connection, number)}
             found = _inside(groups, write.fetch(connection, set(ids))).values()
+            queued = held_in_queue(connection, found)
             changes = [
-                Change(job, _start(job, groups), write.now(), who) for job in found if job.state is JobState.HELD
+                Change(job, _start(job, groups), write.now(), who)
+                for job in found
+                if job.state is JobState.HELD and job.id not in queued
             ]
             write.apply(connection, changes)
             taken_back = write.order(connection, [job.id for job in found if job.order == "hold"], None)
+            ordered = write.order(connection, list(queued), "free")
             advance.advance(connection, self.campaign(connection, number))
-        return len(changes) + taken_back
+        return len(changes) + taken_back + ordered
 
     def _order(self, ids: Iterable[int], what: str, to: JobState, states: set[JobState], who: str) -> int:
         with self.database.write() as connection:
             found = write.fetch(connection, set(ids))
-            at_once = [Change(job, to, write.now(), who, "asked for") for job in found.values() if job.state in states]
+            queued = held_in_queue(connection, found.values())
+            free = [job for job in found.values() if job.state in states and job.id not in queued]
+            at_once = [Change(job, to, write.now(), who, "asked for") for job in free]
             write.apply(connection, at_once)
-            active = [job.id for job in found.values() if job.state not in states and job.state not in FINAL]
+            active = [job.id for job in found.values() if job.id in queued or job.state in ACTIVE]
             ordered = write.order(connection, active, what)
             for number in {self._group_of(connection, change.job)[0] for change in at_once}:
                 advance.advance(connection, self.campaign(connection, number))

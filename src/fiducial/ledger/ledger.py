@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 from fiducial.core.plan import Instance
 from fiducial.core.states import ACTIVE, FINAL, JobState
 from fiducial.ledger.bulk import execute_many
+from fiducial.ledger.conditions import QUEUED, UNDER_WAY
 from fiducial.ledger.records import Change, Finished, Job, Lease
 from fiducial.ledger.schema import agents, artifacts, attempts, campaigns, groups, jobs, ledger, metrics, transitions
 
@@ -32,7 +33,6 @@ __all__ = [
     "fetch",
     "finish_group",
     "forget",
-    "insert_agent",
     "insert_campaign",
     "insert_group",
     "lease",
@@ -44,7 +44,6 @@ __all__ = [
     "renew",
     "reopen_groups",
     "set_campaign",
-    "stop_agent",
     "write_metrics",
 ]
 
@@ -184,11 +183,14 @@ def release_matching(connection: Connection, child: Any, ordinals: Sequence[int]
 def change_all(
     connection: Connection, group: Any, states: Iterable[JobState], to: JobState, who: str, why: str, now: float
 ) -> int:
-    """Move every job of a group that is in one of ``states`` (none of them active) to another state."""
+    """Move every job of a group that is in one of ``states`` (none of them active) to another state.
+
+    Jobs that their batch system holds are passed over: their attempts are under way.
+    """
     moved = 0
     inside = jobs.c.id.between(group.first_job, group.first_job + group.total - 1)
     for state in states:
-        here = (inside, jobs.c.state == state.value)
+        here = (inside, jobs.c.state == state.value, ~QUEUED)
         row = (jobs.c.id, jobs.c.attempt)
         for batch in _pages(connection, select(*row).where(*here)):
             execute_many(
@@ -377,7 +379,7 @@ def _update_jobs(connection: Connection, changes: Sequence[Change]) -> None:
     plain: dict[str, list[int]] = {}
     special = []
     for change in changes:
-        if change.to in _RARE:
+        if change.to in _RARE or change.job.state is JobState.HELD:
             special.append(
                 {
                     "job": change.job.id,
@@ -562,23 +564,13 @@ def reopen_groups(connection: Connection, ids: Iterable[int]) -> None:
 
 
 def order(connection: Connection, ids: Sequence[int], what: str | None) -> int:
-    """Leave an order (``kill`` or ``hold``) for the agents that run these jobs."""
+    """Leave an order (``kill``, ``hold``, or ``free`` for one that the batch system holds) for the jobs' agents."""
     changed = 0
     for part in range(0, len(ids), BATCH):
         changed += connection.execute(
-            update(jobs).where(jobs.c.id.in_(ids[part : part + BATCH]), jobs.c.state.in_(ACTIVE)).values(order=what)
+            update(jobs).where(jobs.c.id.in_(ids[part : part + BATCH]), UNDER_WAY).values(order=what)
         ).rowcount
     return changed
-
-
-def insert_agent(connection: Connection, row: Mapping[str, Any]) -> None:
-    """Make an agent known."""
-    connection.execute(insert(agents).values(**row))
-
-
-def stop_agent(connection: Connection, agent: str, now: float) -> None:
-    """Note that an agent stopped by itself."""
-    connection.execute(update(agents).where(agents.c.id == agent).values(stopped=now, seen=now))
 
 
 def now() -> float:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, func, literal, or_, select, text
 
 from fiducial.core.errors import NotFoundError
-from fiducial.core.states import ACTIVE, CampaignState, JobState
+from fiducial.core.states import CampaignState, JobState
+from fiducial.ledger.conditions import UNDER_WAY
 from fiducial.ledger.schema import TROUBLED, agents, artifacts, attempts, campaigns, groups, jobs, metrics, transitions
 
 if TYPE_CHECKING:
@@ -303,8 +304,8 @@ def active_attempts(connection: Connection, campaign: int) -> Sequence[RowMappin
         .join(attempts, and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt))
         .where(
             groups.c.campaign == campaign,
-            groups.c.submitted + groups.c.running + groups.c.lost > 0,
-            jobs.c.state.in_(ACTIVE),
+            groups.c.submitted + groups.c.running + groups.c.lost + groups.c.held > 0,
+            UNDER_WAY,
         )
     )
     return connection.execute(statement).mappings().all()
@@ -315,7 +316,7 @@ def orders(connection: Connection, agent: str) -> Sequence[Any]:
     return connection.execute(
         select(jobs.c.id, jobs.c.attempt, jobs.c.order)
         .join(attempts, and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt))
-        .where(jobs.c.order.is_not(None), jobs.c.state.in_(ACTIVE), attempts.c.agent == agent)
+        .where(jobs.c.order.is_not(None), UNDER_WAY, attempts.c.agent == agent)
     ).fetchall()
 
 

@@ -3,7 +3,9 @@
 
 This one file is all that Fiducial needs where a job runs: Python >= 3.6 on Linux and its standard library. Use it as
 
-    python3 runner.py job.json          one job, as a batch system starts it; prints nothing unless it cannot even begin
+    python3 runner.py job.json          one job; prints nothing unless it cannot even begin
+    python3 runner.py --queued DIR N    the job DIR/jobs/N.json, as a batch system starts it: leaves the marks
+                                        DIR/begun/N when its payload runs and DIR/ended/N when its result is written
     python3 runner.py --warm FD FD      a worker that the local backend feeds with jobs through two sockets
     python3 runner.py --call call.json  (what a payload with "call" is started by)
 
@@ -15,7 +17,7 @@ The job specification, a JSON object::
      "call": "module:function" or "/path/file.py:function", "kwargs": {...}, "python": "/path/python",
      "environment": {"K": "V"}, "environment_script": "/path/env.sh" or null,
      "directory": "/abs/attempt-dir",             made here; holds log.txt, scratch, result.json
-     "scratch": "/abs/base" or null,              null: scratch lies in the directory
+     "scratch": "/abs/base" or null,              null: scratch lies in the directory; $VARIABLES are the node's
      "keep_scratch": "never" | "failure" | "always",
      "inputs":  [{"path": "/abs", "name": link's name in scratch or null, "size": n or null, "adler32": hex or null}],
      "outputs": [{"key": "what the step calls it", "path": "/abs/final",
@@ -810,6 +812,7 @@ class Job:
         base = self._spec.get("scratch")
         path = self._held.directory + "/scratch"
         if base:
+            base = os.path.expandvars(base)
             name = "%s-%d.%d" % (self._spec["ledger"][:8], self._spec["job"], self._spec["attempt"])
             path = "%s/fiducial-%s-%s" % (base, name, os.urandom(3).hex())
         try:
@@ -1286,7 +1289,36 @@ def _fault(spec: "Any") -> str:
     return "" if spec["directory"].startswith("/") else "its directory is not an absolute path"
 
 
-def run_file(path: str) -> int:
+class Queued(Desk):
+    """A runner that a batch system started: it leaves marks where the engine looks for them, all at once."""
+
+    def __init__(self, folder: str, place: str) -> None:
+        super().__init__()
+        self._folder = folder
+        self._place = place
+
+    def announce(self, spec: "dict[str, Any]") -> None:
+        """Tell that the payload runs."""
+        self.mark("begun")
+
+    def mark(self, kind: str) -> None:
+        """Leave a mark; where that cannot be, the engine finds out by itself, later."""
+        try:
+            os.close(os.open("%s/%s/%s" % (self._folder, kind, self._place), os.O_WRONLY | os.O_CREAT, 0o666))
+        except OSError:
+            pass
+
+
+def run_queued(folder: str, place: str) -> int:
+    """Run one job of a submission, and return the exit code."""
+    desk = Queued(folder, place)
+    code = run_file("%s/jobs/%s.json" % (folder, place), desk)
+    if code != EXIT_CODES["refused"]:
+        desk.mark("ended")
+    return code
+
+
+def run_file(path: str, desk: "Desk | None" = None) -> int:
     """Run the job that a file describes, and return the exit code."""
     try:
         with open(path, "rb") as file:
@@ -1298,7 +1330,7 @@ def run_file(path: str) -> int:
         sys.stderr.write("runner: %s cannot be used: %s\n" % (path, fault))
         return EXIT_CODES["spec"]
     try:
-        result = run_job(spec, Desk())[0]
+        result = run_job(spec, desk or Desk())[0]
     except Refused:
         return EXIT_CODES["refused"]
     if result["cause"] in ("spec", "publish"):
@@ -1321,6 +1353,8 @@ def main(arguments: "list[str]") -> int:
     if len(arguments) == 3 and arguments[0] == "--warm":
         Worker(int(arguments[1]), int(arguments[2])).serve()
         return 0
+    if len(arguments) == 3 and arguments[0] == "--queued":
+        return run_queued(arguments[1], arguments[2])
     if len(arguments) == 2 and arguments[0] == "--call":
         call(arguments[1])
         return 0

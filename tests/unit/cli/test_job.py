@@ -162,11 +162,11 @@ def test_show(align: Stage, say: Any) -> None:
 
 
 def test_show_tells_who_changed_what(align: Stage, say: Any) -> None:
-    from fiducial.ledger import ledger
+    from fiducial.ledger.agents import insert_agent
 
     row = {"id": "agent", "site": "local", "host": "node7", "pid": 42, "started": 1.0, "seen": 1.0}
     with align.database.write() as connection:
-        ledger.insert_agent(connection, row)
+        insert_agent(connection, row)
     say("job", "retry", FAILED)
     history = say("job", "show", FAILED, "--json").json["history"]
     assert [change["state"] for change in history] == [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from campaigns import Stage, failure, fan, step, success
+from fiducial.core.states import JobState
 from fiducial.engine.campaign import Campaign
 from fiducial.engine.scheduler import Report
 from fiducial.ledger import queries
@@ -237,3 +238,73 @@ def test_the_name_of_an_archived_campaign_is_free_again(stage: Stage) -> None:
         assert found["id"] == second.id
         assert [row["id"] for row in queries.campaign_rows(connection)] == [second.id]
         assert len(queries.campaign_rows(connection, archived=True)) == 2
+
+
+def hold_in_queue(stage: Stage, spec: dict[str, Any]) -> None:
+    stage.report(Report(spec["job"], spec["attempt"], state=JobState.HELD, why="no space left for its output"))
+
+
+def test_what_its_batch_system_holds_goes_on_with_the_same_attempt(stage: Stage) -> None:
+    campaign = stage.create({"a": step()})
+    [spec] = stage.lease(campaign)
+    hold_in_queue(stage, spec)
+    assert stage.state(campaign, "a") == "held"
+    assert stage.row(campaign)["state"] == "active"
+    assert stage.scheduler.release(campaign.id, [spec["job"]], "me") == 1
+    assert orders(stage) == [(spec["job"], 1, "free")]
+    stage.report(Report(spec["job"], 1, state=JobState.SUBMITTED, why="released"))
+    assert orders(stage) == []
+    assert stage.start(spec)
+    stage.end(spec)
+    assert stage.row(campaign)["state"] == "done"
+    assert stage.history(spec["job"]) == ["submitted", "held", "submitted", "running", "done"]
+
+
+def test_what_its_batch_system_holds_may_run_by_itself_or_end(stage: Stage) -> None:
+    campaign = stage.create({"a": step(fanout=fan(2))})
+    first, second = stage.lease(campaign)
+    hold_in_queue(stage, first)
+    hold_in_queue(stage, second)
+    stage.start(first)
+    assert stage.states(campaign)["a/0/00000"] == "running"
+    stage.end(second)
+    assert stage.states(campaign)["a/0/00001"] == "done"
+
+
+def test_what_its_batch_system_holds_is_killed_by_its_agent(stage: Stage) -> None:
+    campaign = stage.create({"a": step(fanout=fan(2))})
+    first, second = stage.lease(campaign)
+    hold_in_queue(stage, first)
+    assert stage.scheduler.kill([first["job"]], "me") == 1
+    assert orders(stage) == [(first["job"], 1, "kill")]
+    hold_in_queue(stage, second)
+    stage.scheduler.cancel(campaign.id, "me")
+    assert {what for _, _, what in orders(stage)} == {"kill"}
+    stage.end_all([first, second], STOPPED)
+    assert set(stage.states(campaign).values()) == {"killed"}
+
+
+def test_what_its_batch_system_holds_is_not_run_a_second_time(stage: Stage) -> None:
+    campaign = stage.create({"a": step()})
+    [spec] = stage.lease(campaign)
+    hold_in_queue(stage, spec)
+    assert stage.scheduler.retry(campaign.id, [spec["job"]], "me") == 0
+    assert stage.state(campaign, "a") == "held"
+    with stage.database.read() as connection:
+        assert [row["id"] for row in queries.active_attempts(connection, campaign.id)] == [spec["job"]]
+
+
+def test_a_job_that_was_lost_from_sight_may_be_seen_again(stage: Stage) -> None:
+    campaign = stage.create({"a": step()})
+    [spec] = stage.lease(campaign)
+    stage.report(Report(spec["job"], 1, state=JobState.LOST, why="it has left the queue"))
+    assert stage.state(campaign, "a") == "lost"
+    stage.report(Report(spec["job"], 1, state=JobState.SUBMITTED))
+    assert stage.state(campaign, "a") == "submitted"
+
+
+def test_what_somebody_took_out_of_the_queue_is_not_run_again(stage: Stage) -> None:
+    campaign = stage.create({"a": step()})
+    [spec] = stage.lease(campaign)
+    stage.end(spec, {"state": "killed", "cause": "removed", "message": "removed by condor_rm"})
+    assert stage.state(campaign, "a") == "killed"

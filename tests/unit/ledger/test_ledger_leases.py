@@ -9,6 +9,7 @@ from fiducial.core.plan import Instance
 from fiducial.core.states import JobState
 from fiducial.ledger import ledger as write
 from fiducial.ledger import queries
+from fiducial.ledger.agents import insert_agent, stop_agent
 from fiducial.ledger.ledger import Lease
 from fiducial.ledger.schema import agents, artifacts, attempts, groups, jobs, metrics
 
@@ -138,10 +139,10 @@ def test_a_mass_change_is_counted_and_written_into_the_history(stage: Stage) -> 
 def test_agents_are_known_from_start_to_end(stage: Stage) -> None:
     with stage.database.write() as connection:
         row = {"id": "mine", "site": "here", "host": "node1", "pid": 7, "started": 1.0, "seen": 1.0}
-        write.insert_agent(connection, row)
+        insert_agent(connection, row)
         write.renew(connection, MINE, 2.0)
         assert connection.execute(select(agents.c.seen, agents.c.stopped)).one() == (2.0, None)
-        write.stop_agent(connection, "mine", 3.0)
+        stop_agent(connection, "mine", 3.0)
         assert connection.execute(select(agents.c.seen, agents.c.stopped)).one() == (3.0, 3.0)
 
 

@@ -1,0 +1,563 @@
+"""Jobs in a batch system's queue: submitted in bulk, followed by marks, logs and rare questions, not given up lightly.
+
+What a job tells by itself is believed first: a runner leaves a mark when its payload begins and when its result is
+written. The batch system is asked for all jobs at once, rarely, and the less often the less there is to hear; it is
+needed for what a job cannot tell, namely that it is held, or gone. A job that is gone without a result is looked for by
+a second witness, and lost only when that has nothing to say either, or says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fiducial.batch.backend import (
+    Attempt,
+    Event,
+    Finished,
+    Held,
+    JobKey,
+    JobSpec,
+    Lost,
+    Queued,
+    Refused,
+    Started,
+    Submission,
+    Vanished,
+)
+from fiducial.batch.claims import read_result, revoke
+from fiducial.batch.queue.journal import Journal
+from fiducial.batch.queue.system import BatchSystem, Bundle, Ref, Request, Status
+from fiducial.batch.site import Site
+from fiducial.batch.verdicts import verdict
+from fiducial.core.errors import BackendError
+from fiducial.runner import runner
+
+__all__ = ["QueueBackend"]
+
+#: Marks are looked for this often; it costs two listings of a folder for each submission.
+_LOOK_SECONDS = 1.0
+#: Time beyond a job's own limit that the batch system is asked to grant, so that our watchdog speaks first.
+_MARGIN_SECONDS = 90.0
+#: Memory beyond a job's own limit: that of the runner.
+_MARGIN_BYTES = 32 * 2**20
+_ORDERS_AGAIN_SECONDS = 60.0
+_PATIENCE_SECONDS = 120.0
+_KEPT_SECONDS = 10.0
+_CAUSES = {code: cause for cause, code in runner.EXIT_CODES.items()}
+#: Exit codes of the shell when there is no such program, or it cannot be run.
+_NOT_STARTED = (126, 127)
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job between its submission and its last event."""
+
+    bundle: Bundle
+    place: int
+    told: str = ""
+    gone_since: float | None = None
+    ending: Status | None = None
+    asked: int = 0
+    unwanted: bool = False
+    ordered: float = float("-inf")
+
+    @property
+    def directory(self) -> Path:
+        """Of the attempt."""
+        return self.bundle.directories[self.place - 1]
+
+    @property
+    def key(self) -> JobKey:
+        """Job and attempt."""
+        return self.bundle.keys[self.place - 1]
+
+    @property
+    def ref(self) -> Ref:
+        """Its name in the batch system."""
+        return Ref(self.bundle.native, self.place)
+
+
+class QueueBackend:
+    """Runs jobs by a batch system.
+
+    Args:
+        system: the batch system.
+        site: how it is to be used.
+        folder: where submissions have their folders; the nodes must see it.
+        clock: seconds, from any beginning.
+    """
+
+    outlives = True
+
+    def __init__(
+        self, system: BatchSystem, site: Site, folder: Path, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.trouble = ""
+        self._system = system
+        self._site = site
+        self._journal = Journal(folder, site)
+        self._clock = clock
+        self._jobs: dict[JobKey, _Job] = {}
+        self._open: dict[str, set[JobKey]] = {}
+        self._bundles: dict[str, Bundle] = {}
+        self._unsure: dict[str, float] = {}
+        self._over: list[Bundle] = []
+        self._orders: dict[str, set[Ref]] = {"cancel": set(), "hold": set(), "release": set()}
+        self._events: list[Event] = []
+        self._next_look = self._next_question = self._next_orders = self._next_cleaning = 0.0
+        self._pause = site.fastest_poll
+
+    # ------------------------------------------------------------------------------------------------- submission
+
+    def capacity(self) -> int:
+        """How many more jobs the site allows in the queue; none while the batch system cannot be reached."""
+        return 0 if self._unsure else max(0, self._site.max_jobs - len(self._jobs))
+
+    def submit(self, specs: Sequence[JobSpec]) -> list[Submission]:
+        """Hand over jobs, those of a kind together; what the batch system refuses for good ends as failed."""
+        taken: list[Submission] = []
+        most = min(self._system.most, self._site.max_array or self._system.most)
+        for request, kind in _kinds(specs, self._site):
+            for start in range(0, len(kind), most):
+                if self._unsure:
+                    return taken
+                taken += self._hand_over(kind[start : start + most], request)
+        return taken
+
+    def _hand_over(self, specs: Sequence[JobSpec], request: Request) -> list[Submission]:
+        bundle = self._journal.write(specs, request, ".".join(specs[0]["name"].split("/")[:3]))
+        self._follow(bundle, bundle.keys)
+        bundle = self._try(bundle)
+        native = bundle.native
+        return [Submission(*key, f"{native}.{place}" if native else "") for place, key in enumerate(bundle.keys, 1)]
+
+    def _follow(self, bundle: Bundle, keys: Iterable[JobKey]) -> None:
+        wanted = set(keys)
+        self._bundles[bundle.token] = bundle
+        self._open[bundle.token] = wanted
+        for place, key in enumerate(bundle.keys, 1):
+            if key in wanted:
+                self._jobs[key] = _Job(bundle, place)
+
+    def _try(self, bundle: Bundle) -> Bundle:
+        """Submit; an answer that was lost is looked for later, a refusal ends the jobs."""
+        try:
+            native = self._system.submit(bundle)
+        except BackendError as error:
+            if error.transient:
+                self._doubt(bundle, error)
+            else:
+                self._refuse(bundle, error)
+            return bundle
+        return self._accept(bundle, native)
+
+    def _accept(self, bundle: Bundle, native: str) -> Bundle:
+        accepted = self._journal.accepted(bundle, native)
+        self._unsure.pop(bundle.token, None)
+        self._bundles[bundle.token] = accepted
+        for key in self._open[bundle.token]:
+            self._jobs[key].bundle = accepted
+        self._pause = self._site.fastest_poll
+        self._next_question = min(self._next_question, self._clock() + self._pause)
+        return accepted
+
+    def _doubt(self, bundle: Bundle, error: BackendError) -> None:
+        self.trouble = error.message
+        self._pause = min(2 * self._pause, self._site.slowest_poll)
+        self._unsure[bundle.token] = self._clock() + self._pause
+
+    def _refuse(self, bundle: Bundle, error: BackendError) -> None:
+        self._unsure.pop(bundle.token, None)
+        why = f"{error.message} ({error.hint})" if error.hint else error.message
+        for key in list(self._open[bundle.token]):
+            self._end(self._jobs[key], "failed", "refused", why)
+
+    def _resolve_doubts(self) -> None:
+        """Find out whether submissions whose answers were lost are in the queue, and repeat those that are not."""
+        now = self._clock()
+        for token in [token for token, due in self._unsure.items() if due <= now]:
+            bundle = self._bundles[token]
+            try:
+                native = self._system.find(bundle)
+            except BackendError as error:
+                if not error.transient:
+                    raise
+                self._doubt(bundle, error)
+                continue
+            self.trouble = ""
+            if native is None:
+                self._try(bundle)
+            else:
+                self._accept(bundle, native)
+
+    # ----------------------------------------------------------------------------------------------------- events
+
+    def poll(self, timeout: float) -> list[Event]:
+        """All events that are there, after waiting at most ``timeout`` seconds for a first one."""
+        deadline = self._clock() + timeout
+        while True:
+            self._resolve_doubts()
+            self._carry_orders()
+            if self._clock() >= self._next_look:
+                self._look()
+            if self._events or self._clock() >= deadline:
+                events, self._events = self._events, []
+                return events
+            time.sleep(max(0.0, min(deadline, self._next_look) - self._clock()))
+
+    def _look(self) -> None:
+        """See marks and log, ask the batch system when it is due, and think about those that are gone."""
+        self._next_look = self._clock() + _LOOK_SECONDS
+        for bundle in list(self._bundles.values()):
+            self._read_marks(bundle)
+        if self._system.reads_log or self._clock() >= self._next_question:
+            self._ask()
+        gone = [job for job in self._jobs.values() if job.gone_since is not None]
+        if gone:
+            self._examine(gone)
+
+    def _read_marks(self, bundle: Bundle) -> None:
+        for place in self._journal.marks(bundle, "begun"):
+            if job := self._job_at(bundle, place):
+                self._runs(job, Status("running"))
+        for place in self._journal.marks(bundle, "ended"):
+            if job := self._job_at(bundle, place):
+                job.gone_since = self._clock() if job.gone_since is None else job.gone_since
+
+    def _job_at(self, bundle: Bundle, place: int) -> _Job | None:
+        return self._jobs.get(bundle.keys[place - 1]) if 0 < place <= len(bundle.keys) else None
+
+    def _ask(self) -> None:
+        """Hear what the batch system has to say, and the later again the less that was."""
+        bundles = [bundle for bundle in self._bundles.values() if bundle.native]
+        if not bundles:
+            return
+        try:
+            news = self._system.news(bundles)
+        except BackendError as error:
+            if not error.transient:
+                raise
+            self.trouble = error.message
+            self._put_off()
+            return
+        self.trouble = ""
+        before = len(self._events)
+        for bundle in bundles:
+            self._compare(bundle, news)
+        if len(self._events) == before:
+            self._put_off()
+        else:
+            self._pause = self._site.fastest_poll
+            self._next_question = self._clock() + self._pause
+
+    def _put_off(self) -> None:
+        self._next_question = self._clock() + self._pause
+        self._pause = min(2 * self._pause, self._site.slowest_poll)
+
+    def _compare(self, bundle: Bundle, news: Mapping[Ref, Status]) -> None:
+        if self._system.reads_log:
+            for ref, status in news.items():
+                known = self._job_at(bundle, ref.place) if ref.native == bundle.native else None
+                if known is not None:
+                    self._hear(known, status)
+            return
+        for job in [self._jobs[key] for key in self._open.get(bundle.token, ())]:
+            if job.ref in news:
+                self._hear(job, news[job.ref])
+            elif job.gone_since is None:
+                job.gone_since = self._clock()
+
+    def _hear(self, job: _Job, status: Status) -> None:
+        """What the batch system says of a job that may have told more by itself already."""
+        match status.state:
+            case "ended":
+                job.ending = status
+                job.gone_since = self._clock() if job.gone_since is None else job.gone_since
+            case "held" if status.cause:
+                # Waiting would not mend it, and a retry may: the next attempt asks for what this one lacked.
+                self._withdraw(job)
+                self._end(job, "failed", status.cause, status.reason, status)
+            case "held":
+                job.gone_since = None
+                if job.told != "held":
+                    job.told = "held"
+                    self._events.append(Held(*job.key, status.reason))
+            case "running":
+                job.gone_since = None
+                self._runs(job, status)
+            case "pending":
+                job.gone_since, job.asked = None, 0
+                if job.told in ("held", "vanished"):
+                    job.told = ""
+                    self._events.append(Queued(*job.key))
+
+    def _runs(self, job: _Job, status: Status) -> None:
+        job.asked = 0
+        if job.told != "running":
+            job.told = "running"
+            self._events.append(Started(*job.key, status.at or time.time(), status.host))
+
+    # ---------------------------------------------------------------------------------------------- ends of jobs
+
+    def _examine(self, gone: Sequence[_Job]) -> None:
+        """Decide on jobs that are not in the queue any more, or have said that they ended."""
+        self._fetch(gone)
+        puzzling = [job for job in gone if not self._decide(job)]
+        if puzzling:
+            self._ask_witness(puzzling)
+
+    def _fetch(self, gone: Iterable[_Job]) -> None:
+        ended: dict[str, list[int]] = defaultdict(list)
+        for job in gone:
+            if not (job.directory / "result.json").exists():
+                ended[job.bundle.token].append(job.place)
+        for token, places in ended.items():
+            self._system.fetch(self._bundles[token], places)
+
+    def _decide(self, job: _Job) -> bool:
+        """Settle a job by its own result or by what is known of its end; false if neither says enough."""
+        result = read_result(job.directory)
+        if result is not None and (result.get("cause") != "stopped" or job.unwanted):
+            self._settle(job, Finished(*job.key, result))
+            return True
+        if self._gone_for(job) < self._site.result_grace:
+            return True  # its result may be on its way, or the batch system tells more in a moment
+        if job.ending is not None and self._ended(job, job.ending):
+            return True
+        return self._gone_for(job) < self._site.grace * job.asked
+
+    def _gone_for(self, job: _Job) -> float:
+        return self._clock() - (job.gone_since or self._clock())
+
+    def _ended(self, job: _Job, status: Status) -> bool:
+        """Settle a job without a result by what the batch system says of its end, if it says why."""
+        cause = status.cause or _cause_of(status)
+        if cause in ("", "ok", "stopped"):
+            return False
+        if cause == "refused":
+            self._settle(job, Refused(*job.key, "the batch system started it a second time, after its node had failed"))
+        elif cause == "lost":
+            self._settle(job, Lost(*job.key, status.reason))
+        elif job.unwanted:
+            self._end(job, "killed", "stopped", "stopped by order", status)
+        else:
+            state = "killed" if cause in ("memory", "wall_time", "disk", "removed") else "failed"
+            self._end(job, state, cause, status.reason or _sentence(status), status)
+        return True
+
+    def _ask_witness(self, jobs: Sequence[_Job]) -> None:
+        """Ask accounting or history about all of them at once; who remains a riddle beyond the grace time is lost."""
+        bundles = {job.bundle.token: self._bundles[job.bundle.token] for job in jobs if job.bundle.native}
+        for job in jobs:
+            if job.told != "vanished":
+                job.told = "vanished"
+                self._events.append(Vanished(*job.key, "it has left the queue without a result"))
+        try:
+            said = self._system.endings(list(bundles.values()), [job.ref for job in jobs if job.bundle.native])
+        except BackendError as error:
+            if not error.transient:
+                raise
+            self.trouble = error.message
+            said = {}
+        for job in jobs:
+            self._weigh(job, said.get(job.ref))
+
+    def _weigh(self, job: _Job, status: Status | None) -> None:
+        job.asked += 1
+        if status is not None and status.state != "ended":
+            self._hear(job, status)
+            return
+        if status is not None and self._ended(job, status):
+            return
+        if self._gone_for(job) >= self._site.grace:
+            self._give_up(job, status)
+
+    def _give_up(self, job: _Job, status: Status | None) -> None:
+        if job.unwanted:
+            self._end(job, "killed", "stopped", "stopped by order", status)
+            return
+        revoke(job.directory)
+        reason = status.reason if status is not None else ""
+        stopped = read_result(job.directory) or {}
+        told = stopped.get("message") or reason or "it has left the queue, and neither result nor accounting says why"
+        self._settle(job, Lost(*job.key, told))
+
+    def _end(self, job: _Job, state: Any, cause: str, message: str, status: Status | None = None) -> None:
+        """Settle a job that has no result of its own."""
+        said = {} if status is None else {"exit_code": status.exit_code, "signal": status.signal}
+        host, at = (status.host, status.at) if status is not None else ("", None)
+        result = verdict(job.key, job.bundle.ledger, state, cause, message, host=host, finished=at, **said)
+        self._settle(job, Finished(*job.key, result))
+
+    def _settle(self, job: _Job, event: Event) -> None:
+        """The last event of a job; with the last job of a submission, that is forgotten too."""
+        self._events.append(event)
+        del self._jobs[job.key]
+        token = job.bundle.token
+        self._open[token].discard(job.key)
+        if not self._open[token]:
+            self._close_bundle(token)
+
+    def _close_bundle(self, token: str) -> None:
+        bundle = self._bundles.pop(token)
+        del self._open[token]
+        self._unsure.pop(token, None)
+        self._over.append(bundle)
+        # Not at once: what its jobs were told must be in the ledger first.
+        self._next_cleaning = self._clock() + _KEPT_SECONDS
+
+    # ------------------------------------------------------------------------------------------------------ orders
+
+    def cancel(self, jobs: Iterable[JobKey]) -> None:
+        """Stop jobs: what has not started never will, and what runs is terminated."""
+        for key in jobs:
+            job = self._jobs.get(key)
+            if job is None or self._clock() < job.ordered + _ORDERS_AGAIN_SECONDS:
+                continue
+            job.unwanted, job.ordered = True, self._clock()
+            self._withdraw(job)
+            if self._site.shared and revoke(job.directory):
+                self._end(job, "killed", "stopped", "stopped before it started")
+
+    def _withdraw(self, job: _Job) -> None:
+        """Take a job out of the queue, with others, at the next occasion."""
+        if job.bundle.native:
+            self._orders["cancel"].add(job.ref)
+
+    def hold(self, jobs: Iterable[JobKey]) -> None:
+        """Keep those from starting that have not, and stop the others."""
+        for key in jobs:
+            job = self._jobs.get(key)
+            if job is None or self._clock() < job.ordered + _ORDERS_AGAIN_SECONDS:
+                continue
+            if job.told == "running" or job.directory.exists() or not job.bundle.native:
+                self.cancel([key])
+            else:
+                job.ordered = self._clock()
+                self._orders["hold"].add(job.ref)
+
+    def release(self, jobs: Iterable[JobKey]) -> None:
+        """Let jobs run that the batch system holds."""
+        for key in jobs:
+            job = self._jobs.get(key)
+            if job is not None and job.bundle.native and self._clock() >= job.ordered + _ORDERS_AGAIN_SECONDS:
+                job.ordered = self._clock()
+                self._orders["release"].add(job.ref)
+
+    def _carry_orders(self) -> None:
+        """Tell the batch system, in one command for each kind of order; one that fails is repeated later."""
+        if self._clock() < self._next_orders:
+            return
+        for kind, refs in self._orders.items():
+            if refs:
+                self._carry(kind, refs)
+        if not any(self._orders.values()) and self._clock() >= self._next_cleaning:
+            self._clean_up()
+
+    def _carry(self, kind: str, refs: set[Ref]) -> None:
+        self._next_orders = self._clock() + _LOOK_SECONDS
+        try:
+            getattr(self._system, kind)(sorted(refs))
+        except BackendError as error:
+            if not error.transient:
+                refs.clear()
+                raise
+            self.trouble = error.message
+            self._next_orders = self._clock() + self._site.fastest_poll
+            return
+        refs.clear()
+        self._next_question = min(self._next_question, self._clock() + self._site.fastest_poll)
+
+    def _clean_up(self) -> None:
+        """Forget submissions that are over; what their jobs were told is known to be carried out."""
+        while self._over:
+            bundle = self._over.pop()
+            if bundle.native:
+                self._system.forget(bundle)
+            self._journal.remove(bundle)
+
+    # ---------------------------------------------------------------------------------------------------- recovery
+
+    def recover(self, attempts: Iterable[Attempt]) -> list[Event]:
+        """Take over what an earlier engine has left: in the queue, on its way there, ended, or never submitted."""
+        left = {(job, attempt): Path(directory) for job, attempt, directory in attempts}
+        for bundle in self._journal.bundles():
+            keys = [key for key in bundle.keys if key in left]
+            if keys:
+                self._follow(bundle, keys)
+                if not bundle.native:
+                    self._unsure[bundle.token] = self._clock()
+            else:
+                self._over.append(bundle)
+        for key, directory in left.items():
+            if key not in self._jobs:
+                self._events.append(_never_submitted(key, directory))
+        events, self._events = self._events, []
+        return events
+
+    def detach(self) -> list[Event]:
+        """Let the jobs go on without us; what can be heard at once is told."""
+        self._next_look = 0.0
+        return self.poll(0.0)
+
+    def close(self, *, kill: bool) -> list[Event]:
+        """End all jobs and wait until they have, at most two minutes, or wait for them for ever."""
+        if kill:
+            self.cancel(list(self._jobs))
+        deadline = self._clock() + _PATIENCE_SECONDS
+        events, self._events = self._events, []
+        while self._jobs and not (kill and self._clock() > deadline):
+            events += self.poll(_LOOK_SECONDS)
+        self._next_orders = 0.0
+        self._carry_orders()
+        return events
+
+
+def _kinds(specs: Sequence[JobSpec], site: Site) -> list[tuple[Request, list[JobSpec]]]:
+    """Jobs by what they ask for: those that ask for the same go in one submission."""
+    kinds: dict[tuple[Any, ...], list[JobSpec]] = defaultdict(list)
+    for spec in specs:
+        limits, resources = spec.get("limits") or {}, spec.get("resources") or {}
+        asked = (resources.get("cpus") or 1, limits.get("memory"), limits.get("wall_time"), limits.get("disk"))
+        kinds[spec["name"].split("/")[1], *asked].append(spec)
+    return [(_request(site, *kind), same) for kind, same in kinds.items()]
+
+
+def _request(site: Site, step: str, cpus: int, memory: int | None, walltime: float | None, disk: int | None) -> Request:
+    wishes = site.wishes(step)
+    memory, walltime = memory or wishes.memory, walltime or wishes.walltime
+    return Request(
+        step,
+        cpus,
+        memory + _MARGIN_BYTES if memory else None,
+        walltime + _MARGIN_SECONDS if walltime else None,
+        disk,
+        wishes,
+    )
+
+
+def _never_submitted(key: JobKey, directory: Path) -> Event:
+    """What is to be said of an attempt that no submission is known of."""
+    if not revoke(directory):
+        result = read_result(directory)
+        if result is not None:
+            return Finished(*key, result)
+    return Lost(*key, "it was never submitted, and now cannot start any more")
+
+
+def _cause_of(status: Status) -> str:
+    """Why a job without a result ended, by the exit code of its script."""
+    if status.exit_code in _NOT_STARTED:
+        return "start"
+    return _CAUSES.get(status.exit_code or 0, "lost" if status.signal else "")
+
+
+def _sentence(status: Status) -> str:
+    if status.exit_code in _NOT_STARTED:
+        return "the runner could not be started: is the site's python on the nodes, and do they see the folder?"
+    return f"it ended with exit code {status.exit_code} and left no result"

@@ -1,0 +1,100 @@
+"""Run a batch system's command, and tell what may succeed later from what never will."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fiducial.core.errors import BackendError
+
+__all__ = ["Commands"]
+
+
+class Commands:
+    """The commands of one batch system.
+
+    Args:
+        label: the system's name for people.
+        transient: matches what the commands say when the same call may succeed later.
+        folder: where the commands are; by default PATH says it.
+        environment: variables that the commands need beside ours.
+        timeout: seconds after which a command is given up, as its daemon does not answer.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        transient: re.Pattern[str],
+        *,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        self._label = label
+        self._transient = transient
+        self._folder = folder
+        self._environment = {**os.environ, **(environment or {})}
+        self._timeout = timeout
+
+    def ask(self, argv: Sequence[str], *, allowed: re.Pattern[str] | None = None) -> str:
+        """Run a command that answers in words and times, which are then English and UTC: `run` explains the rest."""
+        return self._run(argv, {**self._environment, "LC_ALL": "C", "TZ": "UTC"}, None, allowed)
+
+    def run(self, argv: Sequence[str], *, directory: Path | None = None, allowed: re.Pattern[str] | None = None) -> str:
+        """Run a command in our environment, which jobs that it submits may inherit; returns what it printed.
+
+        Args:
+            directory: to run it in.
+            allowed: matches what it says, on either stream, when its exit code is not 0 and yet all is well.
+
+        Raises:
+            BackendError: the command is not there, did not answer, or failed.
+        """
+        return self._run(argv, self._environment, directory, allowed)
+
+    def _run(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path | None,
+        allowed: re.Pattern[str] | None,
+    ) -> str:
+        path = self._path(argv[0])
+        try:
+            done = subprocess.run(
+                [path, *argv[1:]],
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=self._timeout,
+                cwd=directory,
+                env=environment,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise BackendError(
+                f"{self._label}: {argv[0]} did not answer within {self._timeout:g} s", transient=True
+            ) from None
+        except OSError as error:
+            raise BackendError(f"{self._label}: {argv[0]} cannot be run: {error.strerror}") from None
+        out, err = (stream.decode("utf-8", "replace") for stream in (done.stdout, done.stderr))
+        if done.returncode and not (allowed and allowed.search(f"{err}\n{out}")):
+            raise self._failure(argv[0], done.returncode, err.strip() or out.strip())
+        return out
+
+    def _path(self, command: str) -> str:
+        path = str(self._folder / command) if self._folder else shutil.which(command)
+        if path is None:
+            raise BackendError(
+                f"{self._label}: there is no command {command} on this machine",
+                hint="is this a machine from which jobs are submitted? the site's key `commands` names another folder",
+            )
+        return path
+
+    def _failure(self, command: str, code: int, words: str) -> BackendError:
+        last = "; ".join(words.splitlines()[-3:]) or f"exit code {code}"
+        transient = code < 0 or self._transient.search(words) is not None
+        return BackendError(f"{self._label}: {command}: {last}", transient=transient)
