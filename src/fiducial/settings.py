@@ -9,19 +9,20 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fiducial.core.errors import ConfigurationError
 
-__all__ = ["KEYS", "Setting", "Settings", "find_project", "load", "user_file"]
+__all__ = ["KEYS", "Setting", "Settings", "SiteTable", "find_project", "load", "user_file"]
 
 #: Every setting: key in the file, environment variable, default, what it is.
 KEYS: dict[str, tuple[str, Any, str]] = {
     "ledger.url": ("FIDUCIAL_LEDGER", None, "the ledger's database: a path, or an SQLAlchemy URL"),
     "local.workers": ("FIDUCIAL_WORKERS", None, "jobs that run at a time on this machine; default: its cores"),
     "local.memory": ("FIDUCIAL_MEMORY", None, 'memory that jobs on this machine may use together, e.g. "16 GB"'),
+    "run.site": ("FIDUCIAL_SITE", None, "site where campaigns run when no option says it; default: this machine"),
     "alignment.pede": ("FIDUCIAL_ALIGNMENT_PEDE", None, "name or path of a pede that fits in place of our own fit"),
 }
 
@@ -36,11 +37,20 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class SiteTable:
+    """What stands in ``[sites.NAME]``, unchecked, and the file that it stands in."""
+
+    keys: dict[str, Any]
+    source: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings, for a working folder."""
 
     project: Path
     values: dict[str, Setting]
+    sites: dict[str, SiteTable] = field(default_factory=dict)
 
     def get(self, key: str) -> Any:
         """The value of a setting."""
@@ -86,15 +96,18 @@ def load(start: Path | None = None, *, project: Path | None = None) -> Settings:
     """
     project = (project or find_project((start or Path.cwd()).absolute())).absolute()
     values = {key: Setting(key, default, "default") for key, (_, default, _) in KEYS.items()}
+    sites: dict[str, SiteTable] = {}
     for file in (user_file(), project / "fiducial.toml"):
         if file.is_file():
-            values.update(_read(file))
+            data = _tables(file)
+            sites.update(_sites(file, data.pop("sites", {})))
+            values.update(_read(file, data))
     for key, (variable, _, _) in KEYS.items():
         if variable in os.environ:
             values[key] = Setting(key, os.environ[variable], f"environment {variable}")
     for setting in values.values():
         _must_fit(setting)
-    return Settings(project, values)
+    return Settings(project, values, sites)
 
 
 def _must_fit(setting: Setting) -> None:
@@ -123,11 +136,21 @@ def _size(value: Any) -> None:
 _CHECKS: dict[str, Callable[[Any], None]] = {"local.workers": _count, "local.memory": _size}
 
 
-def _read(file: Path) -> dict[str, Setting]:
+def _tables(file: Path) -> dict[str, Any]:
     try:
-        data = tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file}: not TOML: {error}") from None
+
+
+def _sites(file: Path, content: Any) -> dict[str, SiteTable]:
+    """Sites are checked when one is used: what may stand there is for its batch system to say."""
+    if not isinstance(content, dict) or not all(isinstance(table, dict) for table in content.values()):
+        raise ConfigurationError(f"{file}: sites are tables: [sites.NAME]")
+    return {name: SiteTable(table, str(file)) for name, table in content.items()}
+
+
+def _read(file: Path, data: dict[str, Any]) -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for section, content in data.items():
         if not isinstance(content, dict):

@@ -60,7 +60,7 @@ class Site(Wishes):
         10.0, description="how long the result of a job that ended may take to appear, as on slow network file systems"
     )
     slowest_poll: Duration = Field(60.0, gt=0, description="longest pause between two questions to the batch system")
-    fastest_poll: Duration = Field(5.0, gt=0, description="shortest pause between two questions to the batch system")
+    fastest_poll: Duration = Field(15.0, gt=0, description="shortest pause between two questions to the batch system")
     commands: Path | None = Field(None, description="folder of the batch system's commands; default: as PATH says")
     steps: dict[str, Wishes] = Field(default_factory=dict, description="the same for single steps, by name")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fiducial.cli.lazy import subject_app
+from fiducial.cli.options import SiteName
 from fiducial.core.states import JobState
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ def _print_problems(view: dict[str, Any]) -> None:
 @app.command()
 def resume(
     name: Name,
+    site: SiteName = None,
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", min=1, help="Jobs at a time; default: cores.")
     ] = None,
@@ -198,11 +200,11 @@ def resume(
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Run what is left of a campaign on this machine, as it was created; failed and killed jobs get another chance."""
+    """Run what is left of a campaign, as it was created; failed and killed jobs get another chance."""
     from fiducial import settings
     from fiducial.cli.opened import opened
     from fiducial.cli.output import print_json
-    from fiducial.cli.run import carry, exit_code, local_backend, tell
+    from fiducial.cli.run import carry, exit_code, place_of, tell
     from fiducial.engine import supervisor
 
     with opened() as database:
@@ -212,13 +214,22 @@ def resume(
             return
         supervisor.claim_folder(found.folder, database, found.name)
         chosen, show = settings.load(), not (quiet or json_)
-        with local_backend(chosen, workers, memory) as backend:
-            outcome = carry(scheduler, found, backend, show=show)
+        with place_of(chosen, site or _site_of(scheduler, found), workers, memory) as place:
+            outcome = carry(scheduler, found, place, show=show)
     if json_:
         print_json(outcome)
     else:
         tell(outcome)
     raise typer.Exit(exit_code(outcome))
+
+
+def _site_of(scheduler: Scheduler, campaign: Campaign) -> str | None:
+    """Where jobs of a campaign are under way, if they are at one place."""
+    from fiducial.engine.supervisor import sites_of
+
+    with scheduler.database.read() as connection:
+        found = sites_of(connection, campaign.id)
+    return found[0] if len(found) == 1 else None
 
 
 def _engine_side(database: Any, name: str, what: str) -> tuple[Scheduler, Campaign, RowMapping]:
@@ -234,6 +245,14 @@ def _engine_side(database: Any, name: str, what: str) -> tuple[Scheduler, Campai
     if row["state"] == "archived":
         raise StateError(f"campaign '{row['name']}' is archived and cannot be {what}", hint="run its workflow anew")
     return scheduler, found, row
+
+
+def _under_way(scheduler: Scheduler, campaign: Campaign) -> int:
+    """How many jobs have an attempt under way, those that a batch system holds among them."""
+    from fiducial.ledger import queries
+
+    with scheduler.database.read() as connection:
+        return len(queries.active_attempts(connection, campaign.id))
 
 
 def _counts(scheduler: Scheduler, campaign: int) -> dict[str, int]:
@@ -265,7 +284,8 @@ def cancel(name: Name, dry_run: Dry = False) -> None:
         scheduler, found, row = _engine_side(database, name, "cancelled")
         counts = _counts(scheduler, found.id)
         waiting = counts["waiting"] + counts["ready"] + counts["held"]
-        active = counts["submitted"] + counts["running"] + counts["lost"]
+        active = _under_way(scheduler, found)
+        waiting -= active - (counts["submitted"] + counts["running"] + counts["lost"])
         if row["state"] == "done":
             raise StateError(f"campaign '{found.name}' is done", hint="fiducial campaign archive puts it aside")
         if dry_run:

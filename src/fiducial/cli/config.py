@@ -79,6 +79,7 @@ _EXAMPLES = {
     "ledger.url": '".fiducial/ledger.db"',
     "local.workers": "8",
     "local.memory": '"16 GB"',
+    "run.site": '"mysite"',
     "alignment.pede": '"/path/to/pede"',
 }
 

@@ -31,14 +31,20 @@ def only(states: Sequence[JobState] | None, allowed: Collection[str], what: str)
 
 def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | None = None) -> str:
     """Have orders for attempts under way carried out; says by whom. Without an engine it is done here and now."""
-    from fiducial.batch.local import LocalBackend
+    from fiducial import settings
+    from fiducial.cli.sites import backend_of, chosen_site
 
     if supervisor.is_running(campaign.folder):
         return "the engine that runs the campaign stops what is under way"
     if not campaign.folder.is_dir():
         supervisor.claim_folder(campaign.folder, scheduler.database, campaign.name)
     with supervisor.locked(campaign.folder):
-        left = supervisor.end_left(scheduler, campaign, LocalBackend(1, None), jobs)
+        with scheduler.database.read() as connection:
+            sites = supervisor.sites_of(connection, campaign.id)
+        left = 0
+        for name in sites:
+            backend = backend_of(chosen_site(settings.load(), name), campaign)
+            left += supervisor.end_left(scheduler, campaign, backend, jobs, site=name)
     return f"no engine runs; what an earlier one had left of {left} attempt{'' if left == 1 else 's'} is stopped"
 
 

@@ -382,7 +382,8 @@ def _carry_out(
         campaign = scheduler.campaign(connection, chosen.campaign["id"])
     said = f"{_jobs(change(scheduler, chosen, who))} of campaign {campaign.name} {done}"
     typer.echo(say_ready(campaign, said) if starts else said)
-    active = {number for number, _, state in chosen.jobs if state in ("submitted", "running", "lost")}
+    # What its batch system holds is under way too; whether a job is, its site tells.
+    active = {number for number, _, state in chosen.jobs if state in ("submitted", "running", "lost", "held")}
     if active and not starts:
         typer.echo(end_left(scheduler, campaign, active))
 

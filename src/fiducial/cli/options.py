@@ -1,13 +1,25 @@
-"""Words of the command line that several subjects read."""
+"""Options and words of the command line that several subjects have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from fiducial.core.errors import UsageError
 
-__all__ = ["parse_set"]
+__all__ = ["SiteName", "parse_set"]
+
+SiteName = Annotated[
+    str | None,
+    typer.Option(
+        "--site",
+        "--backend",
+        metavar="NAME",
+        help="Where jobs run: a site of fiducial.toml, or a batch system; default: this machine.",
+    ),
+]
 
 
 def parse_set(words: Iterable[str]) -> dict[str, Any]:

@@ -20,15 +20,21 @@ EVERY_SECONDS = 0.25
 
 
 @contextmanager
-def watch(scheduler: Any, campaign: Any, *, show: bool = True) -> Iterator[Callable[[], None]]:
-    """Show progress; yields what to call after every round of work. It costs nothing between two refreshes."""
+def watch(
+    scheduler: Any, campaign: Any, *, show: bool = True, trouble: Callable[[], str] = str
+) -> Iterator[Callable[[], None]]:
+    """Show progress; yields what to call after every round of work. It costs nothing between two refreshes.
+
+    Args:
+        trouble: says why the batch system cannot be reached; empty when it can.
+    """
     if not show:
         yield lambda: None
     elif sys.stderr.isatty():
-        with _live(scheduler, campaign) as refresh:
+        with _live(scheduler, campaign, trouble) as refresh:
             yield refresh
     else:
-        lines = _Lines(scheduler, campaign)
+        lines = _Lines(scheduler, campaign, trouble)
         yield lines
         lines(last=True)
 
@@ -42,8 +48,9 @@ def _look(scheduler: Any, campaign: Any) -> tuple[list[Any], dict[int, Any]]:
 class _Lines:
     """Plain lines, for logs and pipes: one when a group is complete."""
 
-    def __init__(self, scheduler: Any, campaign: Any) -> None:
-        self._scheduler, self._campaign = scheduler, campaign
+    def __init__(self, scheduler: Any, campaign: Any, trouble: Callable[[], str]) -> None:
+        self._scheduler, self._campaign, self._trouble = scheduler, campaign, trouble
+        self._troubled = ""
         self._told: set[int] = set()
         self._next = 0.0
 
@@ -52,11 +59,19 @@ class _Lines:
         if now < self._next and not last:
             return
         self._next = now + EVERY_SECONDS
+        self._tell_trouble()
         groups, metrics = _look(self._scheduler, self._campaign)
         for group in sorted(groups, key=lambda group: group["finished"] or 0.0):
             if group["finished"] and group["id"] not in self._told:
                 self._told.add(group["id"])
                 self._tell(group, metrics)
+
+    def _tell_trouble(self) -> None:
+        """Once when it begins, and once when it is over."""
+        trouble = self._trouble()
+        if bool(trouble) != bool(self._troubled):
+            typer.echo(f"waiting: {trouble}" if trouble else "the batch system answers again", err=True)
+        self._troubled = trouble
 
     def _tell(self, group: Any, metrics: dict[int, Any]) -> None:
         where = f"{group['step']}" + (f" (iteration {group['iteration']})" if group["iteration"] else "")
@@ -75,12 +90,12 @@ class _Lines:
 
 
 @contextmanager
-def _live(scheduler: Any, campaign: Any) -> Iterator[Callable[[], None]]:
+def _live(scheduler: Any, campaign: Any, trouble: Callable[[], str]) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.live import Live
 
     with Live(console=Console(stderr=True), auto_refresh=False, transient=False) as live:
-        picture = _Picture(scheduler, campaign, live)
+        picture = _Picture(scheduler, campaign, live, trouble)
         yield picture
         picture(last=True)
 
@@ -88,8 +103,8 @@ def _live(scheduler: Any, campaign: Any) -> Iterator[Callable[[], None]]:
 class _Picture:
     """The live table: the steps of the current iteration, what is left, the metrics of the last one."""
 
-    def __init__(self, scheduler: Any, campaign: Any, live: Any) -> None:
-        self._scheduler, self._campaign, self._live = scheduler, campaign, live
+    def __init__(self, scheduler: Any, campaign: Any, live: Any, trouble: Callable[[], str]) -> None:
+        self._scheduler, self._campaign, self._live, self._trouble = scheduler, campaign, live, trouble
         self._next = 0.0
 
     def __call__(self, last: bool = False) -> None:
@@ -111,7 +126,9 @@ class _Picture:
         for group in groups:
             if group["iteration"] in (0, current):
                 table.add_row(*self._row(group))
-        return Stack(Text(f"campaign {self._campaign.name}", style="bold"), table, *self._metrics(metrics, current))
+        head = Text(f"campaign {self._campaign.name}", style="bold")
+        trouble = [Text(f"waiting: {words}", style="yellow")] if (words := self._trouble()) else []
+        return Stack(head, table, *trouble, *self._metrics(metrics, current))
 
     def _row(self, group: Any) -> list[Any]:
         from rich.progress_bar import ProgressBar

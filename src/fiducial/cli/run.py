@@ -1,18 +1,21 @@
-"""``fiducial run``: from a workflow file to a finished campaign on this machine."""
+"""``fiducial run``: from a workflow file to a finished campaign, on this machine or at a site."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fiducial.cli.lazy import subject_app
+from fiducial.cli.options import SiteName
+from fiducial.core.errors import UsageError
+from fiducial.core.places import LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fiducial.engine.supervisor import Prepared
 
 app = subject_app()
@@ -24,6 +27,7 @@ FIRST_WORKERS = 4
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="Workflow file (TOML).")],
+    site: SiteName = None,
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", min=1, help="Jobs at a time; default: cores.")
     ] = None,
@@ -36,7 +40,7 @@ def run(
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Run a workflow on this machine; the same command goes on where an earlier one stopped."""
+    """Run a workflow, on this machine or at a site; the same command goes on where an earlier one stopped."""
     from fiducial.core.workflowfile import load, resolved
     from fiducial.engine.supervisor import prepare
 
@@ -46,7 +50,13 @@ def run(
         tell_plan(prepared, json_)
         return
     outcome = execute(
-        prepared, workers=workers, memory=memory, until_step=until_step, update=update, show=not (quiet or json_)
+        prepared,
+        site=site,
+        workers=workers,
+        memory=memory,
+        until_step=until_step,
+        update=update,
+        show=not (quiet or json_),
     )
     if json_:
         from fiducial.cli.output import print_json
@@ -78,6 +88,7 @@ def exit_code(outcome: dict[str, Any]) -> int:
 def execute(
     prepared: Prepared,
     *,
+    site: str | None = None,
     workers: int | None = None,
     memory: str | None = None,
     until_step: str | None = None,
@@ -89,15 +100,14 @@ def execute(
     """Create or take up the campaign and run it with progress; the outcome as ``--json`` prints it.
 
     Args:
+        site: where it runs; by default the settings' choice, or this machine.
         ledger_of: the folder whose settings and ledger are used; by default the working folder, or one above it.
         begun: called when the campaign is created and its folder its own, before anything runs.
     """
     from fiducial import settings
 
     chosen = settings.load(project=ledger_of)
-    with local_backend(chosen, workers, memory) as backend:
-        # The workers start on other cores while this one imports what comes next.
-        backend.warm_up(min(backend.slots, FIRST_WORKERS))
+    with place_of(chosen, site, workers, memory) as place:
         from fiducial.engine import supervisor
         from fiducial.engine.scheduler import Scheduler
         from fiducial.ledger.database import Database
@@ -107,22 +117,60 @@ def execute(
             campaign = supervisor.update(scheduler, prepared) if update else supervisor.create(scheduler, prepared)
             if begun is not None:
                 begun()
-            return carry(scheduler, campaign, backend, until_step=until_step, show=show)
+            return carry(scheduler, campaign, place, until_step=until_step, show=show)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a campaign is to run: a site, and what makes its backend for the campaign."""
+
+    site: str
+    backend: Callable[[Any], Any]
+
+
+@contextmanager
+def place_of(chosen: Any, site: str | None, workers: int | None, memory: str | None) -> Iterator[Place]:
+    """The place that a command's options or the settings choose.
+
+    Raises:
+        UsageError: workers or memory, which are for this machine, go with another site.
+    """
+    name = site or chosen.get("run.site") or LOCAL
+    if name == LOCAL and LOCAL not in chosen.sites:
+        with local_backend(chosen, workers, memory) as backend:
+            # The workers start on other cores while this one imports what comes next.
+            backend.warm_up(min(backend.slots, FIRST_WORKERS))
+            yield Place(LOCAL, lambda campaign: backend)
+        return
+    if workers is not None or memory is not None:
+        raise UsageError(
+            "--workers and --memory are for this machine", hint="at a site, its table in fiducial.toml says how many"
+        )
+    from fiducial.cli.sites import backend_of, chosen_site
+
+    found = chosen_site(chosen, name)
+    yield Place(name, lambda campaign: backend_of(found, campaign))
 
 
 def carry(
-    scheduler: Any, campaign: Any, backend: Any, *, until_step: str | None = None, show: bool = True
+    scheduler: Any, campaign: Any, place: Place, *, until_step: str | None = None, show: bool = True
 ) -> dict[str, Any]:
     """Run a campaign that the ledger holds, with progress."""
     from fiducial.cli.progress import watch
     from fiducial.cli.views import campaign_view
     from fiducial.engine import supervisor
 
-    with supervisor.locked(campaign.folder), watch(scheduler, campaign, show=show) as on_round:
-        finished = supervisor.run(scheduler, campaign, backend, until_step=until_step, on_round=on_round)
+    backend = place.backend(campaign)
+    with (
+        supervisor.locked(campaign.folder),
+        watch(scheduler, campaign, show=show, trouble=lambda: backend.trouble) as on_round,
+    ):
+        finished = supervisor.run(
+            scheduler, campaign, backend, site=place.site, until_step=until_step, on_round=on_round
+        )
     with scheduler.database.read() as connection:
         view = campaign_view(connection, campaign.id)
-    return {**view, "interrupted": not finished}
+    return {**view, "interrupted": not finished, "site": place.site}
 
 
 def local_backend(chosen: Any, workers: int | None, memory: str | None) -> Any:
@@ -130,7 +178,6 @@ def local_backend(chosen: Any, workers: int | None, memory: str | None) -> Any:
     import os
 
     from fiducial.batch.local import LocalBackend
-    from fiducial.core.errors import UsageError
     from fiducial.core.resources import parse_size
 
     slots = workers or int(chosen.get("local.workers") or len(os.sched_getaffinity(0)))
@@ -170,6 +217,7 @@ def tell(outcome: dict[str, Any]) -> None:
     name = outcome["name"]
     if outcome["interrupted"]:
         typer.echo(f"stopped; the same command goes on with campaign {name}", err=True)
+        _tell_left(outcome)
         return
     if outcome["state"] == "failed":
         typer.echo(f"error: campaign {name} failed: {outcome['reason']}", err=True)
@@ -190,6 +238,18 @@ def tell(outcome: dict[str, Any]) -> None:
     typer.echo(f"results: {_from_here(outcome['folder'])}")
     if outcome["converged"] is False:
         typer.echo("hint: allow more iterations, and run it with --update: it goes on where it stopped", err=True)
+
+
+def _tell_left(outcome: dict[str, Any]) -> None:
+    """Jobs in a batch system's queue go on when we stop."""
+    left = sum(outcome["counts"][state] for state in ("submitted", "running", "lost"))
+    if left:
+        jobs = f"{left} job{'' if left == 1 else 's'}"
+        typer.echo(
+            f"{jobs} of it stay in the queue of site {outcome['site']}; "
+            f"to end them: fiducial campaign cancel {outcome['name']}",
+            err=True,
+        )
 
 
 def _from_here(folder: str) -> Path:

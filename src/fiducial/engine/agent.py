@@ -52,6 +52,7 @@ MANY = 100.0
 DOZE_SECONDS = 0.005
 # After a batch system did not take jobs, it is left alone for this long.
 RETREAT_SECONDS = 10.0
+ENDING_SECONDS = 120.0
 MOST_AHEAD = 512
 
 
@@ -117,19 +118,21 @@ class Agent:
     # ------------------------------------------------------------ starting
 
     def recover(self, jobs: Collection[int] | None = None) -> int:
-        """Take over what an agent that died has left; how many attempts there were.
+        """Take over what an agent of this site that died has left; how many attempts there were.
 
         What finished in the meantime is reported, what still runs is followed, the rest is run again.
 
         Args:
-            jobs: only these; all by default.
+            jobs: only these; all by default, and where jobs outlive their engine.
         """
         with self.scheduler.database.write() as connection:
             groups = queries.group_rows(connection, self.campaign.id)
             if not any(g["submitted"] or g["running"] or g["lost"] or g["held"] for g in groups):
                 return 0
             rows = queries.active_attempts(connection, self.campaign.id)
-            rows = [row for row in rows if row["site"] == self.lease.site and (jobs is None or row["id"] in jobs)]
+            # A queue is followed whole: which of its submissions are over is seen only with all of their jobs.
+            wanted = None if self.backend.outlives else jobs
+            rows = [row for row in rows if row["site"] == self.lease.site and (wanted is None or row["id"] in wanted)]
             write.adopt(connection, [(row["id"], row["attempt"]) for row in rows], self.lease, write.now())
         left = [
             Attempt(
@@ -280,6 +283,21 @@ class Agent:
                 obey(wanted[what])
 
     # ------------------------------------------------------------ stopping
+
+    def end(self, jobs: Collection[int] | None = None) -> None:
+        """Stop what would outlive us, and wait until it has ended, at most two minutes; what cannot is a later task.
+
+        Args:
+            jobs: only these; all by default.
+        """
+        if not self.backend.outlives:
+            return
+        wanted = {key for key in self._in_flight if jobs is None or key[0] in jobs}
+        deadline = time.monotonic() + ENDING_SECONDS
+        self.backend.cancel(wanted)
+        while wanted & self._in_flight and time.monotonic() < deadline:
+            self._take(self.backend.poll(1.0))
+            self.flush()
 
     def stop(self, *, kill: bool = True) -> None:
         """End: give back what was not started, stop (or wait for) what runs, report all of it.

@@ -41,7 +41,7 @@ class Campaign:
         self.folder = Path(row["folder"])
         self.max_iterations = int(row["max_iterations"])
         self._row = row
-        self._ledger = ledger
+        self.ledger = ledger
         self._workflow = workflow
         self._renderers: dict[str, StepRenderer] = {}
 
@@ -63,7 +63,7 @@ class Campaign:
     def renderer(self, step: str) -> StepRenderer:
         """Renders the jobs of a step."""
         if step not in self._renderers:
-            self._renderers[step] = StepRenderer(self.workflow, step, self.scope, self.folder, self._ledger)
+            self._renderers[step] = StepRenderer(self.workflow, step, self.scope, self.folder, self.ledger)
         return self._renderers[step]
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, RowMapping
 
 from fiducial.batch.backend import Backend
 from fiducial.core.errors import ChangedError, FolderError, StateError, WorkflowError
+from fiducial.core.places import LOCAL
 from fiducial.core.plan import campaign_scope, safe_key
 from fiducial.core.states import CampaignState, JobState
 from fiducial.core.variables import nearest, value_of
@@ -31,7 +32,8 @@ from fiducial.ledger import ledger as write
 from fiducial.ledger import queries
 from fiducial.ledger.database import Database
 
-__all__ = ["Prepared", "claim_folder", "create", "end_left", "is_running", "locked", "prepare", "run", "update"]
+__all__ = ["Prepared", "claim_folder", "create", "end_left", "is_running", "locked", "prepare", "run", "sites_of"]
+__all__ += ["update"]
 
 POLL_SECONDS = 0.25
 
@@ -290,20 +292,46 @@ def is_running(folder: Path) -> bool:
     return False
 
 
-def end_left(scheduler: Scheduler, campaign: Campaign, backend: Backend, jobs: Collection[int] | None = None) -> int:
+def end_left(
+    scheduler: Scheduler,
+    campaign: Campaign,
+    backend: Backend,
+    jobs: Collection[int] | None = None,
+    *,
+    site: str = LOCAL,
+) -> int:
     """Carry out the orders for attempts that an engine which died has left; the caller holds the folder's `locked`.
 
     Args:
         jobs: only these; all by default.
+        site: where they are; the backend is that site's.
 
     Returns:
         How many attempts there were.
     """
-    agent = Agent(scheduler, backend, campaign)
+    agent = Agent(scheduler, backend, campaign, site=site)
     try:
-        return agent.recover(jobs)
+        left = agent.recover(jobs)
+        agent.end(jobs)
+        return left
     finally:
         agent.stop(kill=True)
+
+
+def sites_of(connection: Connection, campaign: int) -> list[str]:
+    """Sites at which attempts of a campaign are under way, or were when their engine died."""
+    return sorted({row["site"] for row in queries.active_attempts(connection, campaign)})
+
+
+def _must_be_here(scheduler: Scheduler, campaign: Campaign, site: str) -> None:
+    """Jobs in another site's queue can be followed, or ended, only by that site's batch system."""
+    with scheduler.database.read() as connection:
+        elsewhere = [name for name in sites_of(connection, campaign.id) if name != site]
+    if elsewhere:
+        raise StateError(
+            f"jobs of campaign '{campaign.name}' are under way at site {elsewhere[0]}",
+            hint=f"follow them with --site {elsewhere[0]}, or end them: fiducial campaign cancel {campaign.name}",
+        )
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -333,6 +361,7 @@ def run(
     campaign: Campaign,
     backend: Backend,
     *,
+    site: str = LOCAL,
     until_step: str | None = None,
     on_round: Callable[[], None] = lambda: None,
     retry_failed: bool = True,
@@ -340,6 +369,7 @@ def run(
     """Run a campaign until nothing is left to do or the user interrupts; the caller holds its folder's `locked`.
 
     Args:
+        site: the name under which the backend's jobs are known.
         until_step: stop when this step (and what it needs) is done.
         on_round: called after every round, to show progress.
         retry_failed: begin by giving failed jobs another chance.
@@ -348,7 +378,8 @@ def run(
         False if the user interrupted; the same command goes on where it stopped.
     """
     steps = None if until_step is None else _steps_until(campaign, until_step)
-    agent = Agent(scheduler, backend, campaign, steps=steps)
+    _must_be_here(scheduler, campaign, site)
+    agent = Agent(scheduler, backend, campaign, site=site, steps=steps)
     with _signals() as seen:
         try:
             agent.recover()

@@ -45,7 +45,7 @@ def test_a_password_is_never_shown(say: Any, monkeypatch: pytest.MonkeyPatch) ->
 def test_init_writes_every_setting_commented_out(say: Any, tmp_path: Path) -> None:
     assert say("config", "init").code == 0
     text = (tmp_path / "fiducial.toml").read_text()
-    assert tomllib.loads(text) == {"ledger": {}, "local": {}, "alignment": {}}
+    assert tomllib.loads(text) == {"ledger": {}, "local": {}, "run": {}, "alignment": {}}
     bare = "\n".join(line.removeprefix("# ") for line in text.splitlines() if " = " in line or line.startswith("["))
     values = tomllib.loads(bare)
     assert {f"{section}.{name}" for section, named in values.items() for name in named} == settings.KEYS.keys()
