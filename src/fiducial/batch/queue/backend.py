@@ -31,6 +31,8 @@ from fiducial.batch.backend import (
 )
 from fiducial.batch.claims import read_result, revoke
 from fiducial.batch.queue.journal import Journal
+from fiducial.batch.queue.orders import Orders
+from fiducial.batch.queue.requests import kinds_of
 from fiducial.batch.queue.system import BatchSystem, Bundle, Ref, Request, Status
 from fiducial.batch.site import Site
 from fiducial.batch.verdicts import verdict
@@ -41,10 +43,6 @@ __all__ = ["QueueBackend"]
 
 #: Marks are looked for this often; it costs two listings of a folder for each submission.
 _LOOK_SECONDS = 1.0
-#: Time beyond a job's own limit that the batch system is asked to grant, so that our watchdog speaks first.
-_MARGIN_SECONDS = 90.0
-#: Memory beyond a job's own limit: that of the runner.
-_MARGIN_BYTES = 32 * 2**20
 _ORDERS_AGAIN_SECONDS = 60.0
 _PATIENCE_SECONDS = 120.0
 _KEPT_SECONDS = 10.0
@@ -90,26 +88,34 @@ class QueueBackend:
         site: how it is to be used.
         folder: where submissions have their folders; the nodes must see it.
         clock: seconds, from any beginning.
+        sleep: waits for so many seconds.
     """
 
     outlives = True
 
     def __init__(
-        self, system: BatchSystem, site: Site, folder: Path, *, clock: Callable[[], float] = time.monotonic
+        self,
+        system: BatchSystem,
+        site: Site,
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.trouble = ""
         self._system = system
         self._site = site
         self._journal = Journal(folder, site)
         self._clock = clock
+        self._sleep = sleep
         self._jobs: dict[JobKey, _Job] = {}
         self._open: dict[str, set[JobKey]] = {}
         self._bundles: dict[str, Bundle] = {}
         self._unsure: dict[str, float] = {}
         self._over: list[Bundle] = []
-        self._orders: dict[str, set[Ref]] = {"cancel": set(), "hold": set(), "release": set()}
+        self._orders = Orders(system, site.fastest_poll)
         self._events: list[Event] = []
-        self._next_look = self._next_question = self._next_orders = self._next_cleaning = 0.0
+        self._next_look = self._next_question = self._next_cleaning = 0.0
         self._pause = site.fastest_poll
 
     # ------------------------------------------------------------------------------------------------- submission
@@ -122,7 +128,7 @@ class QueueBackend:
         """Hand over jobs, those of a kind together; what the batch system refuses for good ends as failed."""
         taken: list[Submission] = []
         most = min(self._system.most, self._site.max_array or self._system.most)
-        for request, kind in _kinds(specs, self._site):
+        for request, kind in kinds_of(specs, self._site):
             for start in range(0, len(kind), most):
                 if self._unsure:
                     return taken
@@ -163,7 +169,9 @@ class QueueBackend:
         for key in self._open[bundle.token]:
             self._jobs[key].bundle = accepted
         self._pause = self._site.fastest_poll
-        self._next_question = min(self._next_question, self._clock() + self._pause)
+        now = self._clock()
+        due = self._next_question if self._next_question > now else now + self._pause
+        self._next_question = min(due, now + self._pause)
         return accepted
 
     def _doubt(self, bundle: Bundle, error: BackendError) -> None:
@@ -208,7 +216,7 @@ class QueueBackend:
             if self._events or self._clock() >= deadline:
                 events, self._events = self._events, []
                 return events
-            time.sleep(max(0.0, min(deadline, self._next_look) - self._clock()))
+            self._sleep(max(0.0, min(deadline, self._next_look) - self._clock()))
 
     def _look(self) -> None:
         """See marks and log, ask the batch system when it is due, and think about those that are gone."""
@@ -245,7 +253,8 @@ class QueueBackend:
             self.trouble = error.message
             self._put_off()
             return
-        self.trouble = ""
+        if not self._unsure:
+            self.trouble = ""
         before = len(self._events)
         for bundle in bundles:
             self._compare(bundle, news)
@@ -427,7 +436,7 @@ class QueueBackend:
     def _withdraw(self, job: _Job) -> None:
         """Take a job out of the queue, with others, at the next occasion."""
         if job.bundle.native:
-            self._orders["cancel"].add(job.ref)
+            self._orders.add("cancel", job.ref)
 
     def hold(self, jobs: Iterable[JobKey]) -> None:
         """Keep those from starting that have not, and stop the others."""
@@ -439,7 +448,7 @@ class QueueBackend:
                 self.cancel([key])
             else:
                 job.ordered = self._clock()
-                self._orders["hold"].add(job.ref)
+                self._orders.add("hold", job.ref)
 
     def release(self, jobs: Iterable[JobKey]) -> None:
         """Let jobs run that the batch system holds."""
@@ -447,31 +456,17 @@ class QueueBackend:
             job = self._jobs.get(key)
             if job is not None and job.bundle.native and self._clock() >= job.ordered + _ORDERS_AGAIN_SECONDS:
                 job.ordered = self._clock()
-                self._orders["release"].add(job.ref)
+                self._orders.add("release", job.ref)
 
     def _carry_orders(self) -> None:
-        """Tell the batch system, in one command for each kind of order; one that fails is repeated later."""
-        if self._clock() < self._next_orders:
-            return
-        for kind, refs in self._orders.items():
-            if refs:
-                self._carry(kind, refs)
-        if not any(self._orders.values()) and self._clock() >= self._next_cleaning:
+        self.trouble = self._orders.carry(self._clock()) or self.trouble
+        if self._orders.carried:
+            self.trouble = ""
+            # What became of them is worth a question soon.
+            self._next_question = min(self._next_question, self._clock() + self._site.fastest_poll)
+            self._orders.carried = False
+        if not self._orders.waiting and self._clock() >= self._next_cleaning:
             self._clean_up()
-
-    def _carry(self, kind: str, refs: set[Ref]) -> None:
-        self._next_orders = self._clock() + _LOOK_SECONDS
-        try:
-            getattr(self._system, kind)(sorted(refs))
-        except BackendError as error:
-            if not error.transient:
-                refs.clear()
-                raise
-            self.trouble = error.message
-            self._next_orders = self._clock() + self._site.fastest_poll
-            return
-        refs.clear()
-        self._next_question = min(self._next_question, self._clock() + self._site.fastest_poll)
 
     def _clean_up(self) -> None:
         """Forget submissions that are over; what their jobs were told is known to be carried out."""
@@ -513,32 +508,9 @@ class QueueBackend:
         events, self._events = self._events, []
         while self._jobs and not (kill and self._clock() > deadline):
             events += self.poll(_LOOK_SECONDS)
-        self._next_orders = 0.0
+        self._orders.hurry()
         self._carry_orders()
         return events
-
-
-def _kinds(specs: Sequence[JobSpec], site: Site) -> list[tuple[Request, list[JobSpec]]]:
-    """Jobs by what they ask for: those that ask for the same go in one submission."""
-    kinds: dict[tuple[Any, ...], list[JobSpec]] = defaultdict(list)
-    for spec in specs:
-        limits, resources = spec.get("limits") or {}, spec.get("resources") or {}
-        asked = (resources.get("cpus") or 1, limits.get("memory"), limits.get("wall_time"), limits.get("disk"))
-        kinds[spec["name"].split("/")[1], *asked].append(spec)
-    return [(_request(site, *kind), same) for kind, same in kinds.items()]
-
-
-def _request(site: Site, step: str, cpus: int, memory: int | None, walltime: float | None, disk: int | None) -> Request:
-    wishes = site.wishes(step)
-    memory, walltime = memory or wishes.memory, walltime or wishes.walltime
-    return Request(
-        step,
-        cpus,
-        memory + _MARGIN_BYTES if memory else None,
-        walltime + _MARGIN_SECONDS if walltime else None,
-        disk,
-        wishes,
-    )
 
 
 def _never_submitted(key: JobKey, directory: Path) -> Event:
