@@ -26,7 +26,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-pytest.register_assert_rewrite("calypso", "campaigns", "processes", "sites")
+pytest.register_assert_rewrite("calypso", "campaigns", "pools", "processes", "sites")
 
 from campaigns import Stage  # noqa: E402 - first it must be known that it holds assertions
 

@@ -1,0 +1,75 @@
+"""Pools of real batch systems, one of each for a worker, started when the first test asks.
+
+``pytest tests/batch`` as root goes on as a plain user, for batch systems refuse root. In a session that has other tests
+as well it cannot, and these are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pools.condor import CondorPool
+from pools.identity import IdentityError, become_plain_user
+from pools.pool import Pool
+
+HERE = Path(__file__).parent
+RUNNING: list[Pool] = []
+
+
+def is_ours_alone(config: pytest.Config) -> bool:
+    """Whether all that the session runs is below this folder."""
+    places = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
+    return all(place.is_relative_to(HERE) for place in places)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.geteuid() == 0 and is_ours_alone(config):
+        home = Path(tempfile.mkdtemp(prefix="fiducial-home-"))
+        config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+        try:
+            become_plain_user(home)
+        except IdentityError as error:
+            config.issue_config_time_warning(pytest.PytestConfigWarning(f"root stays root: {error}"), 2)
+
+
+def skip_unless_possible(pool: type[Pool]) -> None:
+    if os.geteuid() == 0:
+        pytest.skip(
+            "batch systems refuse root, who can become a plain user in a session of these alone: pytest tests/batch"
+        )
+    prefix = pool.default_prefix()
+    if not prefix.ready:
+        pytest.skip(prefix.reason)
+
+
+def pool_for_session(kind: type[Pool], extra: str = "") -> Iterator[Pool]:
+    """Run a pool while it is used, in a folder with a short path: a socket's may have 107 characters."""
+    skip_unless_possible(kind)
+    folder = Path(tempfile.mkdtemp(prefix="fiducial-pool-"))
+    try:
+        with kind(folder / "pool", extra=extra) as pool:
+            RUNNING.append(pool)
+            yield pool
+            RUNNING.remove(pool)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _schedulers_run_again() -> Iterator[None]:
+    """What a test stopped and did not start again must not fail the next."""
+    yield
+    for pool in RUNNING:
+        pool.mend()
+
+
+@pytest.fixture(scope="session")
+def condor_pool() -> Iterator[CondorPool]:
+    """HTCondor with 24 slots that call themselves AlmaLinux9."""
+    yield from pool_for_session(CondorPool)
