@@ -15,8 +15,11 @@ from pathlib import Path
 import pytest
 
 from pools.condor import CondorPool
+from pools.gridengine import GridEnginePool
 from pools.identity import IdentityError, become_plain_user
 from pools.pool import Pool
+from pools.slurm import SlurmPool
+from pools.slurmdbd import SlurmPoolWithAccounting
 
 HERE = Path(__file__).parent
 RUNNING: list[Pool] = []
@@ -73,3 +76,21 @@ def _schedulers_run_again() -> Iterator[None]:
 def condor_pool() -> Iterator[CondorPool]:
     """HTCondor with 24 slots that call themselves AlmaLinux9."""
     yield from pool_for_session(CondorPool)
+
+
+@pytest.fixture(scope="session")
+def slurm_pool() -> Iterator[SlurmPool]:
+    """Slurm with 24 cores, without accounting."""
+    yield from pool_for_session(SlurmPool)
+
+
+@pytest.fixture(scope="session")
+def slurm_pool_with_accounting() -> Iterator[SlurmPoolWithAccounting]:
+    """Slurm with 24 cores, and accounting in a database."""
+    yield from pool_for_session(SlurmPoolWithAccounting)
+
+
+@pytest.fixture(scope="session")
+def gridengine_pool() -> Iterator[GridEnginePool]:
+    """Grid Engine with 24 slots in one queue."""
+    yield from pool_for_session(GridEnginePool)

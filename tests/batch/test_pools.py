@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from pools.condor import CondorPool
+from pools.gridengine import GridEnginePool
+from pools.pool import Pool
+from pools.slurm import SlurmPool
+from pools.slurmdbd import SlurmPoolWithAccounting
 from processes import wait_for
 
 JOBS = 3
@@ -84,8 +88,83 @@ def test_condor_spools(condor_pool: CondorPool, tmp_path: Path) -> None:
     condor_pool.clear()
 
 
-def test_condor_is_unreachable_while_its_schedd_is_stopped(condor_pool: CondorPool, tmp_path: Path) -> None:
-    condor_pool.stop_scheduler()
-    assert condor_pool.ask("condor_q").returncode != 0
-    condor_pool.start_scheduler()
-    assert condor_pool.ask("condor_q").returncode == 0
+def slurm_states(pool: SlurmPool, jobs: list[str]) -> list[str]:
+    """The states that the controller knows, of jobs that have ended too."""
+    return pool.run("squeue", "-h", "-t", "all", "-j", ",".join(jobs), "-o", "%T").split()
+
+
+def outlive_a_restart_of_slurm(pool: SlurmPool, folder: Path) -> list[str]:
+    script = gate_script(folder)
+    jobs = [pool.run("sbatch", "--parsable", script.name, str(n), folder=folder).strip() for n in range(JOBS)]
+    wait_for(lambda: count(folder, "begun") == JOBS, "the beginning of all jobs")
+    pool.restart()
+    assert slurm_states(pool, jobs) == ["RUNNING"] * JOBS
+    (folder / "may-end").touch()
+    wait_for(lambda: slurm_states(pool, jobs) == ["COMPLETED"] * JOBS, "the end of all jobs")
+    assert count(folder, "ended") == JOBS
+    return jobs
+
+
+def test_slurm_jobs_outlive_a_restart_of_the_slurmctld(slurm_pool: SlurmPool, tmp_path: Path) -> None:
+    outlive_a_restart_of_slurm(slurm_pool, tmp_path)
+    assert "disabled" in slurm_pool.ask("sacct").stderr
+
+
+def test_slurm_forgets_in_a_crash_what_it_had_not_saved(slurm_pool: SlurmPool, tmp_path: Path) -> None:
+    job = slurm_pool.run("sbatch", "--parsable", "--hold", "--wrap", "true", folder=tmp_path).strip()
+    slurm_pool.restart(crash=True)
+    assert "Invalid job id" in slurm_pool.ask("squeue", "-j", job).stderr
+
+
+def test_slurm_accounts_for_jobs(slurm_pool_with_accounting: SlurmPoolWithAccounting, tmp_path: Path) -> None:
+    pool = slurm_pool_with_accounting
+    jobs = outlive_a_restart_of_slurm(pool, tmp_path)
+    question = ("sacct", "-n", "-P", "-X", "-j", ",".join(jobs), "-o", "State,ExitCode")
+    pool.wait_for(lambda: pool.run(*question).split() == ["COMPLETED|0:0"] * JOBS, "the accounts of all jobs")
+
+
+def exit_status(pool: GridEnginePool, job: str) -> list[str]:
+    """What the accounting file says, if it knows the job yet."""
+    lines = (line.split() for line in pool.ask("qacct", "-j", job).stdout.splitlines())
+    return next((words for words in lines if words[:1] == ["exit_status"]), [])
+
+
+def test_gridengine_jobs_outlive_a_restart_of_the_qmaster(gridengine_pool: GridEnginePool, tmp_path: Path) -> None:
+    pool, script = gridengine_pool, gate_script(tmp_path)
+    jobs = [pool.run("qsub", "-terse", "-cwd", script.name, str(n), folder=tmp_path).strip() for n in range(JOBS)]
+    wait_for(lambda: count(tmp_path, "begun") == JOBS, "the beginning of all jobs")
+    pool.restart()
+    (tmp_path / "may-end").touch()
+    for job in jobs:
+        status = pool.wait_for(lambda job=job: exit_status(pool, job), f"the account of job {job}")
+        assert status == ["exit_status", "0"]
+    assert count(tmp_path, "ended") == JOBS
+
+
+@pytest.mark.parametrize(
+    ("fixture", "question"),
+    [("condor_pool", "condor_q"), ("slurm_pool", "squeue"), ("gridengine_pool", "qstat")],
+)
+def test_the_queue_is_unreachable_while_the_scheduler_is_stopped(
+    request: pytest.FixtureRequest, fixture: str, question: str
+) -> None:
+    pool: Pool = request.getfixturevalue(fixture)
+    pool.stop_scheduler()
+    assert pool.ask(question).returncode != 0
+    pool.start_scheduler()
+    assert pool.ask(question).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("fixture", "submit"),
+    [
+        ("condor_pool", ["condor_submit", "long.sub"]),
+        ("slurm_pool", ["sbatch", "--wrap", "sleep 600"]),
+        ("gridengine_pool", ["qsub", "-b", "y", "sleep", "600"]),
+    ],
+)
+def test_a_pool_is_cleared(request: pytest.FixtureRequest, tmp_path: Path, fixture: str, submit: list[str]) -> None:
+    pool: Pool = request.getfixturevalue(fixture)
+    (tmp_path / "long.sub").write_text("executable = /bin/sleep\narguments = 600\nqueue\n")
+    pool.run(*submit, folder=tmp_path)
+    pool.clear()

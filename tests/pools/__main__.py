@@ -12,12 +12,20 @@ from pathlib import Path
 
 from pools import identity
 from pools.condor import CondorPool
+from pools.gridengine import GridEnginePool
 from pools.keeper import KeeperError
 from pools.obtain import obtain
 from pools.pool import Pool, PoolError
+from pools.slurm import SlurmPool
+from pools.slurmdbd import SlurmPoolWithAccounting
 from processes import is_running, wait_for
 
-SYSTEMS: dict[str, type[Pool]] = {pool.system: pool for pool in (CondorPool,)}
+POOLS: dict[str, type[Pool]] = {
+    "htcondor": CondorPool,
+    "slurm": SlurmPool,
+    "slurm-accounting": SlurmPoolWithAccounting,
+    "gridengine": GridEnginePool,
+}
 
 
 def start(arguments: argparse.Namespace) -> int:
@@ -26,12 +34,13 @@ def start(arguments: argparse.Namespace) -> int:
     if folder.exists() and any(folder.iterdir()):
         print(f"error: {folder} is not empty", file=sys.stderr)
         return 2
-    if not obtain(arguments.system, say=lambda text: print(text, file=sys.stderr, flush=True)):
+    kind = POOLS[arguments.system]
+    if not obtain(kind.system, say=lambda text: print(text, file=sys.stderr, flush=True)):
         return 1
     was_root = os.geteuid() == 0
     identity.become_plain_user(Path(tempfile.gettempdir()))
     try:
-        pool = SYSTEMS[arguments.system](folder, slots=arguments.slots, extra=arguments.extra).start()
+        pool = kind(folder, slots=arguments.slots, extra=arguments.extra).start()
     except (PoolError, KeeperError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -64,7 +73,7 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/pool", description="A private batch system in a folder, for trials.")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("start", help="start a pool, and print what a shell needs to use it")
-    command.add_argument("system", choices=sorted(SYSTEMS))
+    command.add_argument("system", choices=POOLS)
     command.add_argument("folder", type=Path, help="a new folder, with a short path: it holds sockets")
     command.add_argument("--slots", type=int, default=24, help="how many jobs may run at a time (24)")
     command.add_argument("--extra", default="", help="lines for the system's configuration")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pools.archive import Archive, ArchiveError, other_suite, own_source
@@ -23,7 +23,7 @@ from pools.archive import Archive, ArchiveError, other_suite, own_source
 ROOT = Path(__file__).resolve().parents[2]
 PREFIXES = ROOT / ".venv" / "pools"
 # Libraries that only programs need which are not unpacked.
-NOT_UNPACKED = ("libjs-", "libperl", "libpython", "libboost-python", "libpam", "libsystemd-shared")
+NOT_UNPACKED = ("libjs-", "libperl", "libpython", "libboost-python", "libpam-", "libsystemd-shared")
 NO_NEED = ("./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", "./usr/share/lintian/*")
 
 
@@ -35,6 +35,7 @@ class Recipe:
     packages: tuple[str, ...]
     libraries: tuple[str, ...] = ()  # folders with libraries of its own, below usr/lib
     older_names: tuple[str, ...] = ()  # of the first package
+    fixed_paths: tuple[tuple[bytes, bytes], ...] = ()  # texts in programs, and shorter ones that find the prefix
     suite: str = ""  # to look in where the machine's own suite does not have it
     hint: str = ""
 
@@ -46,19 +47,21 @@ class Recipe:
 RECIPES = {
     "htcondor": Recipe("HTCondor", ("condor",), ("condor",), ("htcondor",), suite="trixie", hint="80 MB, some 15 s"),
     "slurm": Recipe(
-        "Slurm with its accounting, and MariaDB for that",
+        "Slurm",
         (
             *("slurmctld", "slurmd", "slurm-client"),
             *("slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server-core", "mariadb-client-core"),
         ),
         ("{triplet}/slurm-wlm",),
-        hint="250 MB, some 30 s",
+        hint="with MariaDB for its accounting, 105 MB, some 15 s",
     ),
     "gridengine": Recipe(
         "Grid Engine",
         ("gridengine-master", "gridengine-exec", "gridengine-client"),
         ("gridengine",),
-        hint="60 MB, some 15 s",
+        # The format by which the library for spooling is named; without a folder it is found like all libraries.
+        fixed_paths=((b"/usr/lib/gridengine/%s%s\0", b"%s%s\0"),),
+        hint="95 MB, some 15 s",
     ),
 }
 
@@ -86,7 +89,8 @@ class Prefix:
 
     @property
     def identity(self) -> str:
-        return f"{self.folder}\n{astuple(self.recipe)}\n"
+        recipe = self.recipe
+        return f"{self.folder}\n{recipe.packages}\n{recipe.libraries}\n{recipe.fixed_paths}\n"
 
     @property
     def triplet(self) -> str:
@@ -157,6 +161,16 @@ def patch(path: Path, prefix: Path, search: str) -> None:
     subprocess.run([patchelf, *interpreter, "--force-rpath", "--set-rpath", search, str(path)], check=True)
 
 
+def replace_texts(path: Path, texts: tuple[tuple[bytes, bytes], ...]) -> None:
+    """Replace fixed paths in a program by shorter texts, each of which ends with a zero byte."""
+    content = path.read_bytes()
+    patched = content
+    for old, new in texts:
+        patched = patched.replace(old, new.ljust(len(old), b"\0"))
+    if patched != content:
+        path.write_bytes(patched)
+
+
 def patch_all(prefix: Prefix) -> None:
     """Make every program of a prefix use the prefix's libraries."""
     places = [prefix.triplet, "", *(name.format(triplet=prefix.triplet) for name in prefix.recipe.libraries)]
@@ -170,9 +184,18 @@ def patch_all(prefix: Prefix) -> None:
         and not path.name.startswith(("ld-linux", "libc.so"))
         and is_elf(path)
     ]
+    if prefix.recipe.fixed_paths:
+        for path in files:
+            replace_texts(path, prefix.recipe.fixed_paths)
     with ThreadPoolExecutor(4) as workers:
         for _ in workers.map(lambda path: patch(path, prefix.folder, search), files):
             pass
+
+
+def link_alternatives(prefix: Prefix) -> None:
+    """Give programs the names that installing would give them, by which some decide what they do."""
+    for path in (prefix.usr / "sbin").glob("*-wlm"):
+        path.with_name(path.name.removesuffix("-wlm")).symlink_to(path.name)
 
 
 def fill(prefix: Prefix, scratch: Path) -> str:
@@ -189,6 +212,7 @@ def fill(prefix: Prefix, scratch: Path) -> str:
     for package in fetched:
         if is_wanted(package, packages):
             unpack(package, prefix.folder)
+    link_alternatives(prefix)
     patch_all(prefix)
     return archive.source.suite
 
