@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,15 +131,19 @@ class LocalBackend:
     Args:
         slots: jobs of one CPU that run at once.
         memory: bytes that jobs may ask for together; by default all that the machine or its cgroup has.
+        placed: what a site makes of a job's specification.
     """
 
     outlives = False
     trouble = ""
 
-    def __init__(self, slots: int, memory: int | None = None) -> None:
+    def __init__(
+        self, slots: int, memory: int | None = None, placed: Callable[[JobSpec], JobSpec] | None = None
+    ) -> None:
         if slots < 1:
             raise BackendError(f"the local backend cannot work with {slots} slots")
         self.slots = slots
+        self._placed = placed
         self.memory = machine_memory() if memory is None else memory
         self._jobs: dict[JobKey, _Job] = {}
         self._waiting: deque[JobKey] = deque()
@@ -182,7 +186,7 @@ class LocalBackend:
             BackendError: a job is here already; then none is taken.
         """
         fresh: dict[JobKey, _Job] = {}
-        for spec in specs:
+        for spec in specs if self._placed is None else map(self._placed, specs):
             key = key_of(spec)
             if key in fresh or key in self._jobs or key in self._adopted:
                 raise BackendError(f"attempt {key[1]} at job {key[0]} was submitted before")

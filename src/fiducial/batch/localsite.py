@@ -23,7 +23,7 @@ class LocalSite(Site):
 
 
 def _open(site: LocalSite, folder: Path) -> LocalBackend:
-    return LocalBackend(site.workers or len(os.sched_getaffinity(0)), site.all_memory)
+    return LocalBackend(site.workers or len(os.sched_getaffinity(0)), site.all_memory, site.placed)
 
 
 KIND = Kind("this machine", LocalSite, _open)

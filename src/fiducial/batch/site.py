@@ -5,8 +5,9 @@ The keys here mean the same on every batch system; a batch system adds keys of i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -69,6 +70,14 @@ class Site(Wishes):
         if self.fastest_poll > self.slowest_poll:
             raise ValueError("fastest_poll is longer than slowest_poll")
         return self
+
+    def placed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """A job's specification with what the site adds where the workflow says nothing."""
+        return {
+            **spec,
+            "environment_script": spec.get("environment_script") or self.environment_script,
+            "scratch": spec.get("scratch") or self.scratch,
+        }
 
     def wishes(self, step: str) -> Wishes:
         """What is asked for the jobs of a step: its own table where that has the key, else the site's."""

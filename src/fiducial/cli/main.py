@@ -26,6 +26,7 @@ SUBJECTS: dict[str, Subject] = {
     "run": Subject("fiducial.cli.run", "Run a workflow on this machine."),
     "workflow": Subject("fiducial.cli.workflow", "Check, draw and begin workflow files."),
     "campaign": Subject("fiducial.cli.campaign", "List, show, resume, cancel, retry, archive, export campaigns."),
+    "site": Subject("fiducial.cli.site", "List and try out the places where campaigns can run."),
     "job": Subject("fiducial.cli.job", "List, show, retry, kill, hold, release jobs; read their logs."),
     "align": Subject("fiducial.cli.align", "Align FASER's tracker, with the options of its older scripts."),
     "alignment": Subject("fiducial.cli.alignment", "Simulate, reconstruct and solve: the steps of an alignment."),

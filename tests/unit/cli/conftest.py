@@ -37,7 +37,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Give a command as a user would, in an empty folder and with no settings but its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for variable in ("FIDUCIAL_LEDGER", "FIDUCIAL_WORKERS", "FIDUCIAL_MEMORY"):
+    for variable in ("FIDUCIAL_LEDGER", "FIDUCIAL_WORKERS", "FIDUCIAL_MEMORY", "FIDUCIAL_SITE"):
         monkeypatch.delenv(variable, raising=False)
 
     def command(*words: object) -> Said:

@@ -53,7 +53,7 @@ class Journal:
         self._write_start(bundle)
         dump = json.JSONEncoder(ensure_ascii=True).encode
         for place, spec in enumerate(specs, 1):
-            (folder / "jobs" / f"{place}.json").write_text(dump(self._placed(spec)), "ascii")
+            (folder / "jobs" / f"{place}.json").write_text(dump(self._site.placed(spec)), "ascii")
         replace_text(folder / "bundle.json", json.dumps(self._content(bundle)))
         return bundle
 
@@ -63,14 +63,6 @@ class Journal:
             _START.format(**{name: shlex.quote(str(word)) for name, word in words.items()}), "utf-8"
         )
         bundle.start.chmod(0o755)
-
-    def _placed(self, spec: JobSpec) -> dict[str, Any]:
-        """A specification with what the site adds where the workflow says nothing."""
-        return {
-            **spec,
-            "environment_script": spec.get("environment_script") or self._site.environment_script,
-            "scratch": spec.get("scratch") or self._site.scratch,
-        }
 
     @staticmethod
     def _content(bundle: Bundle) -> dict[str, Any]:
