@@ -200,6 +200,9 @@ def _print_attempts(view: dict[str, Any]) -> None:
     ]
     typer.echo()
     print_table(("attempt", "state", "cause", "exit", "host", "wall time", "CPU time", "memory", "message"), rows)
+    for attempt in view["attempts"]:
+        if attempt["backend_id"]:
+            typer.echo(f"  attempt {attempt['number']} is {attempt['backend_id']} in the queue of {attempt['site']}")
 
 
 def _print_history(view: dict[str, Any]) -> None:
