@@ -41,7 +41,7 @@ class Wishes(BaseModel):
 class Site(Wishes):
     """A place with a batch system."""
 
-    name: str = Field(description="name of the site")
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the site; folders bear it")
     backend: str = Field(description="which batch system: local, htcondor, slurm, gridengine, pbs, lsf, …")
     max_jobs: int = Field(2000, ge=1, description="most jobs in the queue at a time")
     max_array: int | None = Field(None, ge=1, description="most jobs in one submission; default: what the system takes")

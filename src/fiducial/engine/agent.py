@@ -307,10 +307,12 @@ class Agent:
         for spec in self._leased:
             self._reports.append(Report(spec["job"], spec["attempt"], result=_stopped("never started")))
         self._leased.clear()
-        self._take(self.backend.detach() if self.backend.outlives else self.backend.close(kill=kill))
-        self.flush()
-        with self.scheduler.database.write() as connection:
-            stop_agent(connection, self.lease.agent, write.now())
+        try:
+            self._take(self.backend.detach() if self.backend.outlives else self.backend.close(kill=kill))
+        finally:  # what is known must not be lost with a batch system that fails again
+            self.flush()
+            with self.scheduler.database.write() as connection:
+                stop_agent(connection, self.lease.agent, write.now())
 
 
 def _stopped(message: str) -> dict[str, Any]:

@@ -4,8 +4,9 @@
 This one file is all that Fiducial needs where a job runs: Python >= 3.6 on Linux and its standard library. Use it as
 
     python3 runner.py job.json          one job; prints nothing unless it cannot even begin
-    python3 runner.py --queued DIR N    the job DIR/jobs/N.json, as a batch system starts it: leaves the marks
-                                        DIR/begun/N when its payload runs and DIR/ended/N when its result is written
+    python3 runner.py --queued DIR N    the Nth job of DIR/jobs.jsonl, or else DIR/jobs/N.json, as a batch system starts
+                                        it: leaves the marks DIR/begun/N when its payload runs and DIR/ended/N when
+                                        its result is written; DIR/jobs.index has where each line begins
     python3 runner.py --warm FD FD      a worker that the local backend feeds with jobs through two sockets
     python3 runner.py --call call.json  (what a payload with "call" is started by)
 
@@ -89,6 +90,9 @@ MESSAGE_LIMIT = 100000
 
 #: Jobs that end sooner than this are not announced as started: it would double the messages of short jobs.
 ANNOUNCE_AFTER = 0.2
+
+#: Bytes of an entry in the index of a file with a line for each job: digits, blanks and a line end.
+INDEX_WIDTH = 16
 
 #: What is locked in place of the attempt's directory where directories cannot be.
 LOCK_FILE = "lock"
@@ -1312,17 +1316,30 @@ class Queued(Desk):
 def run_queued(folder: str, place: str) -> int:
     """Run one job of a submission, and return the exit code."""
     desk = Queued(folder, place)
-    code = run_file("%s/jobs/%s.json" % (folder, place), desk)
+    path = "%s/jobs/%s.json" % (folder, place)
+    if not os.path.exists(path):
+        path = "%s/jobs.jsonl" % folder
+    code = run_file(path, desk, place)
     if code != EXIT_CODES["refused"]:
         desk.mark("ended")
     return code
 
 
-def run_file(path: str, desk: "Desk | None" = None) -> int:
+def _described(path: str, place: str) -> bytes:
+    """What a file says of a job: all of it, or, of one with a line for each job, the line."""
+    with open(path, "rb") as file:
+        if path.endswith(".jsonl"):
+            with open(path[: -len("jsonl")] + "index", "rb") as index:
+                index.seek((int(place) - 1) * INDEX_WIDTH)
+                file.seek(int(index.read(INDEX_WIDTH)))
+            return file.readline()
+        return file.read()
+
+
+def run_file(path: str, desk: "Desk | None" = None, place: str = "1") -> int:
     """Run the job that a file describes, and return the exit code."""
     try:
-        with open(path, "rb") as file:
-            spec = json.loads(file.read().decode("utf-8"))
+        spec = json.loads(_described(path, place).decode("utf-8"))
         fault = _fault(spec)
     except (OSError, ValueError) as error:
         fault = str(error)

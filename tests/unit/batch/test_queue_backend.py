@@ -70,7 +70,7 @@ def test_what_the_site_adds_is_in_the_specification(tmp_path: Path) -> None:
     rig = Rig(tmp_path, environment_script="/setup.sh", scratch="$TMPDIR", python="/opt/my python")
     rig.backend.submit([rig.spec(1), rig.spec(2, environment_script="/own.sh")])
     [bundle] = rig.system.bundles.values()
-    specs = [json.loads((bundle.folder / "jobs" / f"{place}.json").read_text()) for place in (1, 2)]
+    specs = [json.loads(line) for line in (bundle.folder / "jobs.jsonl").read_text().splitlines()]
     assert [spec["environment_script"] for spec in specs] == ["/setup.sh", "/own.sh"]
     assert specs[0]["scratch"] == "$TMPDIR"
     assert "exec '/opt/my python' " in bundle.start.read_text()

@@ -47,15 +47,28 @@ class Journal:
         folder = self.folder / token
         keys, directories = tuple(map(key_of, specs)), tuple(Path(spec["directory"]) for spec in specs)
         bundle = Bundle(token, title, folder, keys, directories, request, specs[0]["ledger"])
-        for name in ("jobs", "begun", "ended", "logs"):
+        for name in ("begun", "ended", "logs"):
             (folder / name).mkdir(parents=True)
         shutil.copyfile(runner.__file__, folder / "runner.py")
         self._write_start(bundle)
-        dump = json.JSONEncoder(ensure_ascii=True).encode
-        for place, spec in enumerate(specs, 1):
-            (folder / "jobs" / f"{place}.json").write_text(dump(self._site.placed(spec)), "ascii")
+        self._write_jobs(folder, specs)
         replace_text(folder / "bundle.json", json.dumps(self._content(bundle)))
         return bundle
+
+    def _write_jobs(self, folder: Path, specs: Sequence[JobSpec]) -> None:
+        """One file for all where nodes can read it, for many small ones take long on network file systems."""
+        dump = json.JSONEncoder(ensure_ascii=True).encode
+        lines = (dump(self._site.placed(spec)) for spec in specs)
+        if not self._site.shared:
+            (folder / "jobs").mkdir()
+            for place, line in enumerate(lines, 1):
+                (folder / "jobs" / f"{place}.json").write_text(line, "ascii")
+            return
+        offset, width = 0, runner.INDEX_WIDTH - 1
+        with (folder / "jobs.jsonl").open("w", encoding="ascii") as jobs, (folder / "jobs.index").open("w") as index:
+            for line in lines:
+                index.write(f"{offset:<{width}}\n")
+                offset += jobs.write(f"{line}\n")
 
     def _write_start(self, bundle: Bundle) -> None:
         words = {"python": self._site.python, "runner": bundle.folder / "runner.py", "folder": bundle.folder}

@@ -51,7 +51,7 @@ class Request:
 class Bundle:
     """Jobs that are handed over in one submission, and the folder that they are started from.
 
-    The folder holds ``runner.py``, ``jobs/PLACE.json`` for each job, and what the batch system needs or leaves. A job
+    The folder holds ``runner.py``, the jobs' specifications, and what the batch system needs or leaves. A job
     is started by ``start`` with its place, which counts from 1.
 
     Args:
