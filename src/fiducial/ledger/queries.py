@@ -311,13 +311,19 @@ def active_attempts(connection: Connection, campaign: int) -> Sequence[RowMappin
     return connection.execute(statement).mappings().all()
 
 
+_ORDERED = select(jobs.c.id).where(jobs.c.order.is_not(None))
+_ORDERS = (
+    select(jobs.c.id, jobs.c.attempt, jobs.c.order)
+    .join(attempts, and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt))
+    .where(jobs.c.id.in_(bindparam("ids", expanding=True)), UNDER_WAY, attempts.c.agent == bindparam("agent"))
+)
+
+
 def orders(connection: Connection, agent: str) -> Sequence[Any]:
     """Orders for an agent: (job, attempt, order)."""
-    return connection.execute(
-        select(jobs.c.id, jobs.c.attempt, jobs.c.order)
-        .join(attempts, and_(attempts.c.job == jobs.c.id, attempts.c.number == jobs.c.attempt))
-        .where(jobs.c.order.is_not(None), UNDER_WAY, attempts.c.agent == agent)
-    ).fetchall()
+    # In two steps, since a planner may begin with all attempts, and mostly there are no orders at all.
+    ids = list(connection.execute(_ORDERED).scalars())
+    return connection.execute(_ORDERS, {"ids": ids, "agent": agent}).fetchall() if ids else []
 
 
 def usage(connection: Connection, campaign: int) -> Sequence[RowMapping]:
