@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pools.condor import CondorPool
+from pools.condor import SECOND_MACHINE, CondorPool
 from pools.gridengine import GridEnginePool
 from pools.pool import Pool
 from pools.slurm import SlurmPool
@@ -86,6 +86,29 @@ def test_condor_spools(condor_pool: CondorPool, tmp_path: Path) -> None:
     condor_pool.run("condor_transfer_data", cluster, folder=tmp_path)
     assert (tmp_path / "output").read_text() == "spooled\n"
     condor_pool.clear()
+
+
+def test_condor_removes_a_job_that_outruns_its_flavour(condor_pool: CondorPool, tmp_path: Path) -> None:
+    (tmp_path / "job.sub").write_text(
+        "executable = /bin/sleep\narguments = 60\nlog = user.log\n"
+        'MY.JobFlavour = "workday"\nqueue\nMY.JobFlavour = undefined\nMY.MaxRuntime = 1\nqueue\n'
+    )
+    cluster = condor_pool.run("condor_submit", "-terse", "job.sub", folder=tmp_path).split(".")[0]
+    assert condor_pool.run("condor_q", cluster, "-af", "MaxRuntime").split() == ["480", "1"]
+    wait_for(lambda: condor_log(tmp_path, "009 (") == 1, "the removal of a job")
+    assert "Job ran longer than its MaxRuntime of 1 s" in (tmp_path / "user.log").read_text()
+    condor_pool.clear()
+
+
+def test_condor_has_a_second_machine_on_request(condor_pool: CondorPool, tmp_path: Path) -> None:
+    assert condor_pool.run("condor_status", "-af", "OpSysAndVer").split() == ["AlmaLinux9"]
+    with CondorPool(tmp_path / "mixed", extra=SECOND_MACHINE) as pool:
+        (tmp_path / "job.sub").write_text(
+            'executable = /bin/true\nrequirements = OpSysAndVer =?= "AlmaLinux8"\nlog = user.log\nqueue\n'
+        )
+        pool.run("condor_submit", "job.sub", folder=tmp_path)
+        wait_for(lambda: condor_log(tmp_path, "005 (") == 1, "the end of the job")
+        assert "second" in (tmp_path / "user.log").read_text()
 
 
 def slurm_states(pool: SlurmPool, jobs: list[str]) -> list[str]:

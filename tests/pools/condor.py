@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pools.keeper import descendants
-from pools.pool import Pool
+from pools.pool import Pool, PoolError
 from processes import is_running
 
 # Names of settings: HTCondor Version 23 manual, "Configuration Macros".
@@ -31,9 +31,6 @@ LOCAL_CONFIG_FILE =
 LOCAL_CONFIG_DIR =
 use ROLE:Personal
 use POLICY:ALWAYS_RUN_JOBS
-# The schedd is no child of the master, which would start it again whenever a test stops it; so it is not of its family.
-DAEMON_LIST = MASTER COLLECTOR NEGOTIATOR STARTD
-SEC_USE_FAMILY_SESSION = False
 
 # One machine, which needs no name.
 NETWORK_INTERFACE = 127.0.0.1
@@ -77,6 +74,15 @@ SLOT_TYPE_1_PARTITIONABLE = True
 OpSysAndVer = "AlmaLinux9"
 STARTD_ATTRS = $(STARTD_ATTRS) OpSysAndVer
 
+# Flavours of jobs as CERN's farm has them, with a second for a minute. A job without one may run for ever.
+JOB_TRANSFORM_NAMES = flavour
+JOB_TRANSFORM_flavour @=end
+   REQUIREMENTS JobFlavour isnt undefined
+   EVALSET MaxRuntime {flavours}
+@end
+SYSTEM_PERIODIC_REMOVE = JobStatus == 2 && (time() - JobCurrentStartDate > MaxRuntime) =?= true
+SYSTEM_PERIODIC_REMOVE_REASON = strcat("Job ran longer than its MaxRuntime of ", MaxRuntime, " s")
+
 # Nothing that takes root or time.
 STARTD_HAS_BAD_UTMP = True
 BASE_CGROUP =
@@ -117,6 +123,9 @@ JOB_IS_FINISHED_INTERVAL = 0
 JOB_IS_FINISHED_COUNT = 100
 CLAIM_WORKLIFE = 3600
 MAX_JOBS_RUNNING = 500
+RECONNECT_BACKOFF_CEILING = 1
+MASTER_BACKOFF_CONSTANT = 1
+MASTER_BACKOFF_CEILING = 1
 
 DAGMAN_USER_LOG_SCAN_INTERVAL = 1
 DAGMAN_SUBMIT_DELAY = 0
@@ -129,32 +138,53 @@ DAGMAN_USE_STRICT = 0
 {extra}
 """
 
-# Flavours as a batch farm has them, with seconds for hours: whatever runs longer is removed.
-FLAVOURS = """
-JOB_TRANSFORM_NAMES = flavour
-JOB_TRANSFORM_flavour @=end
-   DEFAULT JobFlavour "espresso"
-   EVALSET MaxRuntime ifThenElse(JobFlavour =?= "espresso", 20, ifThenElse(JobFlavour =?= "brief", 3, 3600))
-@end
-SYSTEM_PERIODIC_REMOVE = (JobStatus == 2) && (time() - JobCurrentStartDate > MaxRuntime)
-SYSTEM_PERIODIC_REMOVE_REASON = strcat("MaxRuntime ", MaxRuntime, " s of flavour ", JobFlavour, " exceeded")
+# Seconds that a job may run.
+FLAVOURS = {
+    "espresso": 20,
+    "microcentury": 60,
+    "longlunch": 120,
+    "workday": 480,
+    "tomorrow": 1440,
+    "testmatch": 4320,
+    "nextweek": 10080,
+}
+
+# A second machine in the pool, with another system on it: lines for ``extra``.
+SECOND_MACHINE = """
+SECOND = $(STARTD)
+SECOND_ARGS = -f -local-name SECOND
+SECOND.STARTD_NAME = second
+SECOND.STARTD_LOG = $(LOG)/SecondStartLog
+SECOND.STARTD_ADDRESS_FILE = $(LOG)/.second_address
+SECOND.EXECUTE = $(LOCAL_DIR)/execute-second
+SECOND.NUM_CPUS = 4
+SECOND.OpSysAndVer = "AlmaLinux8"
+SECOND.STARTD_ATTRS = OpSysAndVer
+DAEMON_LIST = $(DAEMON_LIST) SECOND
 """
 
 
 class CondorPool(Pool):
-    """A private HTCondor; ``flavours`` and a second kind of machine go into ``extra``."""
+    """A private HTCondor, of which ``extra`` may be ``SECOND_MACHINE``."""
 
     system: ClassVar[str] = "htcondor"
     scheduler: ClassVar[str] = "schedd"
 
     def configure(self) -> None:
-        for name in ("spool", "execute", "lock", "run", "credentials", "tokens", "passwords"):
+        for name in ("spool", "execute", "execute-second", "lock", "run", "credentials", "tokens", "passwords"):
             (self.folder / name).mkdir()
+        flavours = str(FLAVOURS["espresso"])
+        for name, seconds in FLAVOURS.items():
+            flavours = f'ifThenElse(JobFlavour == "{name}", {seconds}, {flavours})'
         file = self.folder / "condor_config"
-        memory = 2048 * self.slots
         file.write_text(
             CONFIGURATION.format(
-                usr=self.prefix.usr, folder=self.folder, slots=self.slots, memory=memory, extra=self.extra
+                usr=self.prefix.usr,
+                folder=self.folder,
+                slots=self.slots,
+                memory=2048 * self.slots,
+                flavours=flavours,
+                extra=self.extra,
             )
         )
         path = f"{self.prefix.usr / 'bin'}:{self.prefix.usr / 'sbin'}:{os.environ['PATH']}"
@@ -166,7 +196,6 @@ class CondorPool(Pool):
     def launch(self) -> None:
         self.start_daemon("master")
         self.wait_for((self.folder / "log" / ".collector_address").exists, "the collector")
-        self.start_daemon("schedd")
 
     def answers(self) -> bool:
         return bool(self.ask("condor_status", "-af", "Name").stdout) and self.schedd_answers()
@@ -181,16 +210,34 @@ class CondorPool(Pool):
     def log_files(self) -> list[Path]:
         return sorted((self.folder / "log").glob("*Log"))
 
+    # The schedd must be the master's child: daemons of one family trust each other, and others stop for 20 s when
+    # negotiator and schedd ask each other who they are at the same time. So the master, which starts it again whenever
+    # it ends, is put to sleep for as long as it shall stay away.
+
     def stop_scheduler(self, *, crash: bool = False) -> None:
         """End the schedd fast, or kill it with all that it started, as a crash of the submitting machine does.
 
         A graceful end would first wait for the jobs. Were a shadow left alive, it would take the end of its job to the
         grave, and the job would run twice.
         """
-        children = list(descendants(self.pids[self.scheduler]))
-        self.stop_daemon(self.scheduler, signal.SIGKILL if crash else signal.SIGQUIT)
-        if crash:
-            for pid in children:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self.wait_for(lambda: not any(map(is_running, children)), "the end of the schedd's children")
+        schedd = self.pid_of_schedd()
+        family = [schedd, *descendants(schedd)]
+        os.kill(self.pids["master"], signal.SIGSTOP)
+        self.scheduler_runs = False
+        for pid in family if crash else [schedd]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if crash else signal.SIGQUIT)
+        self.wait_for(lambda: not any(map(is_running, family)), "the end of the schedd and its children")
+
+    def start_scheduler(self) -> None:
+        os.kill(self.pids["master"], signal.SIGCONT)
+        self.wait_for(self.answers, "an answer of the schedd")
+        self.scheduler_runs = True
+
+    def pid_of_schedd(self) -> int:
+        """The number of the schedd's process."""
+        for pid in descendants(self.pids["master"]):
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "condor_schedd":
+                    return pid
+        raise PoolError(f"the schedd does not run\n{self.last_lines()}")

@@ -258,6 +258,7 @@ class GridEnginePool(Pool):
         if not self.answers() and not any(descendants(execd)):
             self.restart("execd")  # another one finds the qmaster at once, but knows the ends of jobs late
         self.wait_for(self.answers, "the execd at the qmaster")
+        self.scheduler_runs = True
 
     def answers(self) -> bool:
         """Whether the queue is there and its host reports load; a state as ``au`` says that it does not."""

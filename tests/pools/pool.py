@@ -50,6 +50,7 @@ class Pool:
         self.environment: dict[str, str] = {}
         self.pids: dict[str, int] = {}
         self.keeper: Keeper | None = None
+        self.scheduler_runs = True
 
     @classmethod
     def default_prefix(cls) -> Prefix:
@@ -128,12 +129,14 @@ class Pool:
 
     def stop_scheduler(self, *, crash: bool = False) -> None:
         """End the scheduler, in order or by SIGKILL; jobs that run go on."""
+        self.scheduler_runs = False
         self.stop_daemon(self.scheduler, signal.SIGKILL if crash else signal.SIGTERM)
 
     def start_scheduler(self) -> None:
         """Start the scheduler again, and return when it answers."""
         self.start_daemon(self.scheduler)
         self.wait_for(self.answers, f"an answer of {self.scheduler}")
+        self.scheduler_runs = True
 
     def restart(self, daemon: str | None = None, *, crash: bool = False) -> None:
         """Restart a daemon, the scheduler unless another one is named, and return when the pool answers."""
@@ -147,7 +150,7 @@ class Pool:
 
     def mend(self) -> None:
         """Start the scheduler again if a test left it stopped."""
-        if self.keeper is not None and self.scheduler not in self.pids:
+        if self.keeper is not None and not self.scheduler_runs:
             self.start_scheduler()
 
     def complete_environment(self) -> dict[str, str]:
