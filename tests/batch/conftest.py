@@ -6,7 +6,6 @@ as well it cannot, and these are skipped.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from pools.slurmdbd import SlurmPoolWithAccounting
 
 HERE = Path(__file__).parent
 RUNNING: list[Pool] = []
+WHY_NOT = pytest.StashKey[str]()
 
 
 def is_ours_alone(config: pytest.Config) -> bool:
@@ -32,31 +32,22 @@ def is_ours_alone(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if os.geteuid() == 0 and is_ours_alone(config):
+    if is_ours_alone(config):
         home = Path(tempfile.mkdtemp(prefix="fiducial-home-"))
         config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
         try:
             become_plain_user(home)
         except IdentityError as error:
-            config.issue_config_time_warning(pytest.PytestConfigWarning(f"root stays root: {error}"), 2)
+            config.stash[WHY_NOT] = f" ({error})"
 
 
-def skip_unless_possible(pool: type[Pool]) -> None:
-    if os.geteuid() == 0:
-        pytest.skip(
-            "batch systems refuse root, who can become a plain user in a session of these alone: pytest tests/batch"
-        )
-    prefix = pool.default_prefix()
-    if not prefix.ready:
-        pytest.skip(prefix.reason)
-
-
-def pool_for_session(kind: type[Pool], extra: str = "") -> Iterator[Pool]:
+def pool_for_session(request: pytest.FixtureRequest, kind: type[Pool]) -> Iterator[Pool]:
     """Run a pool while it is used, in a folder with a short path: a socket's may have 107 characters."""
-    skip_unless_possible(kind)
+    if obstacle := kind.obstacle():
+        pytest.skip(obstacle + request.config.stash.get(WHY_NOT, ""))
     folder = Path(tempfile.mkdtemp(prefix="fiducial-pool-"))
     try:
-        with kind(folder / "pool", extra=extra) as pool:
+        with kind(folder / "pool") as pool:
             RUNNING.append(pool)
             yield pool
             RUNNING.remove(pool)
@@ -73,24 +64,24 @@ def _schedulers_run_again() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def condor_pool() -> Iterator[CondorPool]:
+def condor_pool(request: pytest.FixtureRequest) -> Iterator[CondorPool]:
     """HTCondor with 24 slots that call themselves AlmaLinux9."""
-    yield from pool_for_session(CondorPool)
+    yield from pool_for_session(request, CondorPool)
 
 
 @pytest.fixture(scope="session")
-def slurm_pool() -> Iterator[SlurmPool]:
+def slurm_pool(request: pytest.FixtureRequest) -> Iterator[SlurmPool]:
     """Slurm with 24 cores, without accounting."""
-    yield from pool_for_session(SlurmPool)
+    yield from pool_for_session(request, SlurmPool)
 
 
 @pytest.fixture(scope="session")
-def slurm_pool_with_accounting() -> Iterator[SlurmPoolWithAccounting]:
+def slurm_pool_with_accounting(request: pytest.FixtureRequest) -> Iterator[SlurmPoolWithAccounting]:
     """Slurm with 24 cores, and accounting in a database."""
-    yield from pool_for_session(SlurmPoolWithAccounting)
+    yield from pool_for_session(request, SlurmPoolWithAccounting)
 
 
 @pytest.fixture(scope="session")
-def gridengine_pool() -> Iterator[GridEnginePool]:
+def gridengine_pool(request: pytest.FixtureRequest) -> Iterator[GridEnginePool]:
     """Grid Engine with 24 slots in one queue."""
-    yield from pool_for_session(GridEnginePool)
+    yield from pool_for_session(request, GridEnginePool)

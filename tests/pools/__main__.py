@@ -6,13 +6,12 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from pools import identity
 from pools.condor import CondorPool
 from pools.gridengine import GridEnginePool
+from pools.identity import IdentityError, become_plain_user, run_as_plain_user
 from pools.keeper import KeeperError
 from pools.obtain import obtain
 from pools.pool import Pool, PoolError
@@ -38,10 +37,10 @@ def start(arguments: argparse.Namespace) -> int:
     if not obtain(kind.system, say=lambda text: print(text, file=sys.stderr, flush=True)):
         return 1
     was_root = os.geteuid() == 0
-    identity.become_plain_user(Path(tempfile.gettempdir()))
     try:
+        become_plain_user(Path.home())
         pool = kind(folder, slots=arguments.slots, extra=arguments.extra).start()
-    except (PoolError, KeeperError) as error:
+    except (IdentityError, KeeperError, PoolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     assert pool.keeper
@@ -68,6 +67,19 @@ def stop(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def as_user(arguments: argparse.Namespace) -> int:
+    """Run a command as a plain user."""
+    command = arguments.command[arguments.command[:1] == ["--"] :]
+    if not command:
+        print("error: there is no command after as-user", file=sys.stderr)
+        return 2
+    try:
+        return run_as_plain_user(command)
+    except (IdentityError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
 def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/pool", description="A private batch system in a folder, for trials.")
@@ -83,7 +95,7 @@ def options() -> argparse.ArgumentParser:
     command.set_defaults(act=stop)
     command = commands.add_parser("as-user", help="run a command as a plain user, if you are root")
     command.add_argument("command", nargs=argparse.REMAINDER)
-    command.set_defaults(act=lambda arguments: identity.main(arguments.command))
+    command.set_defaults(act=as_user)
     return parser
 
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from pools.identity import has_name
 from pools.keeper import descendants
-from pools.pool import Pool, PoolError, free_port
+from pools.pool import Pool, free_port
 
 # Names of settings: the manual pages sge_conf(5), sched_conf(5), queue_conf(5), sge_pe(5), host_conf(5), bootstrap(5).
 BOOTSTRAP = {
@@ -105,20 +106,10 @@ def read_table(text: str) -> dict[str, str]:
 
 
 def own_names() -> list[str]:
-    """What this machine is called, its host name first: whatever a reverse look-up says, it is one host.
-
-    Raises:
-        PoolError: The host name cannot be looked up, which Grid Engine has to.
-    """
+    """What this machine is called, its host name first: whatever a reverse look-up says, it is one host."""
     name = socket.gethostname()
-    try:
-        address = socket.gethostbyname(name)
-    except OSError as error:
-        raise PoolError(
-            f"Grid Engine looks up the host name {name!r}, which fails ({error}): add it to /etc/hosts"
-        ) from error
     names = [name, "localhost"]
-    for looked_up in {address, "127.0.0.1"}:
+    for looked_up in {socket.gethostbyname(name), "127.0.0.1"}:
         try:
             first, others, _ = socket.gethostbyaddr(looked_up)
         except OSError:
@@ -135,6 +126,12 @@ class GridEnginePool(Pool):
 
     system: ClassVar[str] = "gridengine"
     scheduler: ClassVar[str] = "qmaster"
+
+    @classmethod
+    def obstacle(cls) -> str | None:
+        if not has_name():
+            return f"Grid Engine looks up the host name, and {socket.gethostname()} is not found: add it to /etc/hosts"
+        return super().obstacle()
 
     @property
     def programs(self) -> Path:

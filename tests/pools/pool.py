@@ -42,11 +42,11 @@ class Pool:
     system: ClassVar[str]
     scheduler: ClassVar[str]  # the daemon that clients speak to
 
-    def __init__(self, folder: Path, *, slots: int = 24, extra: str = "", prefix: Prefix | None = None) -> None:
+    def __init__(self, folder: Path, *, slots: int = 24, extra: str = "") -> None:
         self.folder = folder.resolve()
         self.slots = slots
         self.extra = extra
-        self.prefix = prefix or self.default_prefix()
+        self.prefix = self.default_prefix()
         self.environment: dict[str, str] = {}
         self.pids: dict[str, int] = {}
         self.keeper: Keeper | None = None
@@ -56,6 +56,14 @@ class Pool:
     def default_prefix(cls) -> Prefix:
         """Where the system's programs are."""
         return Prefix(cls.system)
+
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """Why there can be no pool here, if so."""
+        if os.geteuid() == 0:
+            return "batch systems refuse root, who can become a plain user for `pytest tests/batch` and nothing besides"
+        prefix = cls.default_prefix()
+        return None if prefix.ready else prefix.reason
 
     # What each system says for itself.
 
@@ -87,10 +95,8 @@ class Pool:
 
     def start(self) -> Self:
         """Start the pool, and return when it takes jobs."""
-        if os.geteuid() == 0:
-            raise PoolError("batch systems refuse root: be a plain user (identity.become_plain_user)")
-        if not self.prefix.ready:
-            raise PoolError(self.prefix.reason)
+        if obstacle := self.obstacle():
+            raise PoolError(obstacle)
         (self.folder / "log").mkdir(parents=True)
         self.keeper = Keeper(self.folder / "log" / "keeper")
         try:
@@ -159,7 +165,9 @@ class Pool:
 
     def exports(self) -> str:
         """Lines for a shell that is to use the pool."""
-        return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in self.environment.items())
+        own = {name: shlex.quote(value) for name, value in self.environment.items() if name != "PATH"}
+        programs = self.environment["PATH"].removesuffix(f":{os.environ['PATH']}")
+        return "\n".join(f"export {name}={value}" for name, value in {**own, "PATH": f'{programs}:"$PATH"'}.items())
 
     def ask(self, *command: str, folder: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command of the system, whatever its exit code."""
