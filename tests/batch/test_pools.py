@@ -133,10 +133,10 @@ def test_slurm_jobs_outlive_a_restart_of_the_slurmctld(slurm_pool: SlurmPool, tm
     assert "disabled" in slurm_pool.ask("sacct").stderr
 
 
-def test_slurm_forgets_in_a_crash_what_it_had_not_saved(slurm_pool: SlurmPool, tmp_path: Path) -> None:
-    job = slurm_pool.run("sbatch", "--parsable", "--hold", "--wrap", "true", folder=tmp_path).strip()
-    slurm_pool.restart(crash=True)
-    assert "Invalid job id" in slurm_pool.ask("squeue", "-j", job).stderr
+def test_slurm_goes_on_after_a_crash_of_the_slurmctld(slurm_pool: SlurmPool, tmp_path: Path) -> None:
+    slurm_pool.restart(crash=True)  # which jobs it still knows depends on when it last saved them
+    slurm_pool.run("srun", "touch", "ran", folder=tmp_path)
+    assert (tmp_path / "ran").exists()
 
 
 def test_slurm_accounts_for_jobs(slurm_pool_with_accounting: SlurmPoolWithAccounting, tmp_path: Path) -> None:
