@@ -90,6 +90,11 @@ def own_source(known: list[Source] | None = None, release: Path = Path("/etc/os-
     return own[0]
 
 
+def is_debian(release: Path = Path("/etc/os-release")) -> bool:
+    """Whether this is Debian itself, whose archive has all suites, and none of its relatives."""
+    return release.exists() and re.search(r"^ID=\"?debian\b", release.read_text(), re.MULTILINE) is not None
+
+
 def other_suite(own: Source, suite: str) -> Source:
     """Another suite of the same archive; Debian's own keys verify them all."""
     keys = own.keys or (DEBIAN_KEYS if Path(DEBIAN_KEYS).exists() else "")
@@ -152,5 +157,7 @@ Acquire::Languages "none";
 
     def fetch(self, *packages: str) -> list[Path]:
         """Download packages with all that they need, and name the files."""
+        for earlier in self.downloads.glob("*.deb"):
+            earlier.unlink()
         self.apt("apt-get", "-q", "-y", "install", "--download-only", *packages)
         return sorted(self.downloads.glob("*.deb"))

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pools.archive import Archive, ArchiveError, other_suite, own_source
+from pools.archive import Archive, ArchiveError, Source, is_debian, other_suite, own_source
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIXES = ROOT / ".venv" / "pools"
@@ -33,6 +33,7 @@ class Recipe:
 
     title: str
     packages: tuple[str, ...]
+    optional: tuple[str, ...] = ()  # all of them, or none if a suite has not all
     libraries: tuple[str, ...] = ()  # folders with libraries of its own, below usr/lib
     older_names: tuple[str, ...] = ()  # of the first package
     fixed_paths: tuple[tuple[bytes, bytes], ...] = ()  # texts in programs, and shorter ones that find the prefix
@@ -45,20 +46,25 @@ class Recipe:
 
 
 RECIPES = {
-    "htcondor": Recipe("HTCondor", ("condor",), ("condor",), ("htcondor",), suite="trixie", hint="80 MB, some 15 s"),
+    "htcondor": Recipe(
+        "HTCondor",
+        ("condor",),
+        libraries=("condor",),
+        older_names=("htcondor",),
+        suite="trixie",
+        hint="80 MB, some 15 s",
+    ),
     "slurm": Recipe(
         "Slurm",
-        (
-            *("slurmctld", "slurmd", "slurm-client"),
-            *("slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server-core", "mariadb-client-core"),
-        ),
-        ("{triplet}/slurm-wlm",),
+        ("slurmctld", "slurmd", "slurm-client"),
+        ("slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server-core", "mariadb-client-core"),
+        libraries=("{triplet}/slurm-wlm",),
         hint="with MariaDB for its accounting, 105 MB, some 15 s",
     ),
     "gridengine": Recipe(
         "Grid Engine",
         ("gridengine-master", "gridengine-exec", "gridengine-client"),
-        ("gridengine",),
+        libraries=("gridengine",),
         # The format by which the library for spooling is named; without a folder it is found like all libraries.
         fixed_paths=((b"/usr/lib/gridengine/%s%s\0", b"%s%s\0"),),
         hint="95 MB, some 15 s",
@@ -69,10 +75,10 @@ RECIPES = {
 class Prefix:
     """A folder with the programs of one system."""
 
-    def __init__(self, system: str, folder: Path | None = None) -> None:
+    def __init__(self, system: str) -> None:
         self.system = system
         self.recipe = RECIPES[system]
-        self.folder = (folder or PREFIXES).resolve() / system
+        self.folder = PREFIXES / system
 
     @property
     def usr(self) -> Path:
@@ -88,9 +94,14 @@ class Prefix:
         return self.folder / ".ready"
 
     @property
+    def why_missing(self) -> Path:
+        """Where it stands why the system could not be fetched."""
+        return self.folder.with_suffix(".missing")
+
+    @property
     def identity(self) -> str:
         recipe = self.recipe
-        return f"{self.folder}\n{recipe.packages}\n{recipe.libraries}\n{recipe.fixed_paths}\n"
+        return f"{self.folder}\n{recipe.packages} {recipe.optional}\n{recipe.libraries}\n{recipe.fixed_paths}\n"
 
     @property
     def triplet(self) -> str:
@@ -100,24 +111,48 @@ class Prefix:
     @property
     def reason(self) -> str:
         """Why it is missing, for a skip."""
-        why = self.folder.with_suffix(".missing")
+        why = self.why_missing
         told = why.read_text().strip() if why.exists() else "scripts/test-needs fetches it"
         return f"{self.recipe.title} is not in {self.folder}: {told}"
 
 
-def archive_for(recipe: Recipe, scratch: Path) -> tuple[Archive, str]:
-    """Find the suite that has a system, and the name of the first package there."""
-    own = own_source()
-    suites = [own] if recipe.suite in ("", own.suite) else [own, other_suite(own, recipe.suite)]
-    for source in suites:
-        archive = Archive(scratch / source.suite, source)
-        if not (archive.folder / "apt.conf").exists():
+class Archives:
+    """The suites to look in, with what was downloaded from them, in a folder that goes in the end."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.updated: dict[Source, Archive] = {}
+
+    def suite(self, source: Source) -> Archive:
+        """A suite with its list of packages."""
+        if source not in self.updated:
+            archive = Archive(self.scratch / source.suite, source)
             archive.update()
-        for name in recipe.names:
-            if archive.offers(name):
-                return archive, name
-    looked = " and ".join(f"{source.suite} ({source.address})" for source in suites)
-    raise ArchiveError(f"there is no package {' or '.join(recipe.names)} in {looked}")
+            self.updated[source] = archive
+        return self.updated[source]
+
+    def find(self, recipe: Recipe) -> tuple[Archive, str]:
+        """Find the suite that has a system, and the name of the first package there.
+
+        Raises:
+            ArchiveError: None has it, or nothing can be downloaded.
+        """
+        own = own_source()
+        suites = [own, other_suite(own, recipe.suite)] if recipe.suite and is_debian() else [own]
+        for source in suites:
+            archive = self.suite(source)
+            for name in recipe.names:
+                if archive.offers(name):
+                    return archive, name
+        looked = " and ".join(f"{source.suite} ({source.address})" for source in suites)
+        raise ArchiveError(f"there is no package {' or '.join(recipe.names)} in {looked}")
+
+    def fetch(self, recipe: Recipe) -> tuple[tuple[str, ...], list[Path], str]:
+        """Download a system: the packages asked for, the files of these and of all that they need, the suite."""
+        archive, name = self.find(recipe)
+        optional = recipe.optional if all(map(archive.offers, recipe.optional)) else ()
+        packages = (name, *recipe.packages[1:], *optional)
+        return packages, archive.fetch(*packages), archive.source.suite
 
 
 def unpack(package: Path, prefix: Path) -> None:
@@ -198,23 +233,36 @@ def link_alternatives(prefix: Prefix) -> None:
         path.with_name(path.name.removesuffix("-wlm")).symlink_to(path.name)
 
 
-def fill(prefix: Prefix, scratch: Path) -> str:
+def fill(prefix: Prefix, archives: Archives) -> str:
     """Fetch a system into its prefix, and name the suite that it is from."""
     shutil.rmtree(prefix.folder, ignore_errors=True)
-    archive, name = archive_for(prefix.recipe, scratch)
-    packages = (name, *prefix.recipe.packages[1:])
-    shutil.rmtree(archive.downloads)  # what an earlier system needed
-    (archive.downloads / "partial").mkdir(parents=True)
-    fetched = archive.fetch(*packages)
+    packages, files, suite = archives.fetch(prefix.recipe)
     for folder in ("bin", "sbin", "lib", "lib64"):
         (prefix.usr / folder).mkdir(parents=True)
         (prefix.folder / folder).symlink_to(f"usr/{folder}")
-    for package in fetched:
-        if is_wanted(package, packages):
-            unpack(package, prefix.folder)
+    for file in files:
+        if is_wanted(file, packages):
+            unpack(file, prefix.folder)
     link_alternatives(prefix)
     patch_all(prefix)
-    return archive.source.suite
+    prefix.marker.write_text(prefix.identity)  # last: a prefix without it is fetched again
+    return suite
+
+
+def fill_and_say(prefix: Prefix, archives: Archives, say: Callable[[str], None]) -> None:
+    """Fetch a system, and say how that went."""
+    say(f"Fetching {prefix.recipe.title} for tests ({prefix.recipe.hint}) into {prefix.folder}")
+    start = time.monotonic()
+    try:
+        if shutil.which("apt-get") is None:
+            raise ArchiveError(f"packages are fetched by apt-get, and this is {platform.platform()} without one")
+        suite = fill(prefix, archives)
+    except (ArchiveError, OSError, subprocess.CalledProcessError) as error:
+        prefix.why_missing.write_text(f"{error}\n")
+        say(f"  not to be had, tests that need it will be skipped: {error}")
+    else:
+        prefix.why_missing.unlink(missing_ok=True)
+        say(f"  from {suite}, in {time.monotonic() - start:.0f} s")
 
 
 @contextmanager
@@ -230,28 +278,19 @@ def say_now(text: str) -> None:
     print(text, flush=True)
 
 
-def obtain(system: str, folder: Path | None = None, say: Callable[[str], None] = say_now) -> bool:
-    """Fetch a system unless it is there, and say so; whether it is there in the end."""
-    prefix = Prefix(system, folder)
-    why_not = prefix.folder.with_suffix(".missing")
-    with one_at_a_time(prefix.folder.parent):
-        if prefix.ready:
-            return True
-        say(f"Fetching {prefix.recipe.title} for tests ({prefix.recipe.hint}) into {prefix.folder}")
-        start = time.monotonic()
-        scratch = prefix.folder.parent / ".apt"
-        try:
-            if shutil.which("apt-get") is None:
-                raise ArchiveError(f"packages are fetched by apt-get, and this is {platform.platform()} without one")
-            suite = fill(prefix, scratch)
-        except (ArchiveError, OSError, subprocess.CalledProcessError) as error:
-            why_not.write_text(f"{error}\n")
-            say(f"  not to be had, tests that need it will be skipped: {error}")
-            return False
-        prefix.marker.write_text(prefix.identity)  # last: a prefix without it is fetched again
-        why_not.unlink(missing_ok=True)
-        say(f"  from {suite}, in {time.monotonic() - start:.0f} s")
-        return True
+def obtain(*systems: str, say: Callable[[str], None] = say_now) -> bool:
+    """Fetch systems unless they are there; whether all are there in the end."""
+    prefixes = [Prefix(system) for system in systems]
+    if not all(prefix.ready for prefix in prefixes):
+        with one_at_a_time(PREFIXES):
+            scratch = PREFIXES / ".apt"
+            shutil.rmtree(scratch, ignore_errors=True)  # of one that was interrupted
+            archives = Archives(scratch)
+            for prefix in prefixes:
+                if not prefix.ready:
+                    fill_and_say(prefix, archives, say)
+            shutil.rmtree(scratch, ignore_errors=True)
+    return all(prefix.ready for prefix in prefixes)
 
 
 def main(systems: list[str]) -> int:
@@ -260,9 +299,7 @@ def main(systems: list[str]) -> int:
     if unknown:
         print(f"error: there is no {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}", file=sys.stderr)
         return 2
-    there = [obtain(system) for system in systems or RECIPES]
-    shutil.rmtree(PREFIXES / ".apt", ignore_errors=True)
-    return 0 if all(there) else 1
+    return 0 if obtain(*(systems or RECIPES)) else 1
 
 
 if __name__ == "__main__":

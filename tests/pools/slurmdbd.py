@@ -39,6 +39,13 @@ class SlurmPoolWithAccounting(SlurmPool):
 
     daemons: ClassVar[tuple[str, ...]] = ("mariadbd", "slurmdbd", *SlurmPool.daemons)
 
+    @classmethod
+    def obstacle(cls) -> str | None:
+        if (obstacle := super().obstacle()) is not None:
+            return obstacle
+        database = cls.default_prefix().usr / "sbin" / "mariadbd"
+        return None if database.exists() else f"there is no {database}: this machine's archive has no such package"
+
     def configure(self) -> None:
         port = free_port()
         self.accounting = STORAGE.format(port=port)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pools.archive import ArchiveError, Source, lines, other_suite, own_source, sources, stanzas
+from pools.archive import ArchiveError, Source, is_debian, lines, other_suite, own_source, sources, stanzas
 
 STANZAS = """\
 Types: deb deb-src
@@ -104,3 +104,12 @@ def test_without_an_archive_the_reason_is_told(tmp_path: Path) -> None:
 def test_another_suite_is_looked_for_in_the_same_archive() -> None:
     own = Source("http://archive.example", "bookworm", "main contrib", "/keys/a.gpg")
     assert other_suite(own, "trixie") == Source("http://archive.example", "trixie", "main", "/keys/a.gpg")
+
+
+def test_only_debian_has_the_other_suites(tmp_path: Path) -> None:
+    release = tmp_path / "os-release"
+    assert not is_debian(release)
+    release.write_text("ID=ubuntu\nID_LIKE=debian\n")
+    assert not is_debian(release)
+    release.write_text("NAME=Debian\nID=debian\n")
+    assert is_debian(release)
