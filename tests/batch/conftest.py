@@ -45,14 +45,10 @@ def pool_for_session(request: pytest.FixtureRequest, kind: type[Pool]) -> Iterat
     """Run a pool while it is used, in a folder with a short path: a socket's may have 107 characters."""
     if obstacle := kind.obstacle():
         pytest.skip(obstacle + request.config.stash.get(WHY_NOT, ""))
-    folder = Path(tempfile.mkdtemp(prefix="fiducial-pool-"))
-    try:
-        with kind(folder / "pool") as pool:
-            RUNNING.append(pool)
-            yield pool
-            RUNNING.remove(pool)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with kind(Path(tempfile.mkdtemp(prefix="fiducial-pool-")), passing=True) as pool:
+        RUNNING.append(pool)
+        yield pool
+        RUNNING.remove(pool)
 
 
 @pytest.fixture(autouse=True)

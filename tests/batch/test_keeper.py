@@ -20,6 +20,7 @@ import sys, time
 from pathlib import Path
 from pools.keeper import Keeper
 keeper = Keeper(Path("log"))
+keeper.remove_in_the_end(Path("removed").resolve())
 print(keeper.start(["sh", "-c", sys.argv[1]], {}, Path(), Path("output")), flush=True)
 time.sleep(600)
 """
@@ -43,6 +44,7 @@ def test_close_kills_all(tmp_path: Path, then: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_all_end_with_their_owner(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "removed" / "inner").mkdir(parents=True)
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, DAEMON.format(then="exec sleep 600")],
         cwd=tmp_path,
@@ -57,6 +59,7 @@ def test_all_end_with_their_owner(tmp_path: Path, number: signal.Signals) -> Non
     os.kill(owner.pid, number)
     owner.communicate()
     wait_for(lambda: not is_running(pid) and not is_running(grandchild), "the end of all", 10)
+    wait_for(lambda: not (tmp_path / "removed").exists(), "the removal of a folder", 10)
 
 
 def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,10 @@ class Keeper:
         """Start a daemon that stays in the foreground, and return its number."""
         answer = self.ask(command=command, environment=dict(environment), folder=str(folder), output=str(output))
         return int(answer["pid"])
+
+    def remove_in_the_end(self, folder: Path) -> None:
+        """Have a folder removed when all daemons are dead, even if nobody is there any more to do it."""
+        self.ask(remove=str(folder))
 
     def detach(self) -> int:
         """Leave the daemons running until the keeper, whose number is returned, gets SIGTERM."""
@@ -137,14 +142,14 @@ def started(request: dict[str, Any]) -> dict[str, Any]:
     return {"pid": process.pid}
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
-    """Do what the owner asks until it is gone."""
+def serve(requests: TextIO, answers: TextIO, removed: list[str]) -> None:
+    """Do what the owner asks until it is gone; folders to remove in the end are added to a list."""
     for line in requests:
         request = json.loads(line)
-        detached = "detach" in request
-        answers.write(json.dumps({} if detached else started(request)) + "\n")
+        removed += [request["remove"]] if "remove" in request else []
+        answers.write(json.dumps(started(request) if "command" in request else {}) + "\n")
         answers.flush()
-        if detached:
+        if "detach" in request:
             while True:
                 signal.pause()
 
@@ -158,10 +163,13 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGCHLD, reap)
+    removed: list[str] = []
     try:
-        serve(sys.stdin, sys.stdout)
+        serve(sys.stdin, sys.stdout, removed)
     finally:
         kill_descendants()
+        for folder in removed:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -36,16 +36,17 @@ class Pool:
     """A private batch system in a folder, run by the calling user, who is not root.
 
     ``environment`` is what the commands of the system need beyond the environment of the caller. Lines in ``extra`` go
-    into the system's configuration.
+    into the system's configuration. The folder of a ``passing`` pool goes with it, also when the caller is killed.
     """
 
     system: ClassVar[str]
     scheduler: ClassVar[str]  # the daemon that clients speak to
 
-    def __init__(self, folder: Path, *, slots: int = 24, extra: str = "") -> None:
+    def __init__(self, folder: Path, *, slots: int = 24, extra: str = "", passing: bool = False) -> None:
         self.folder = folder.resolve()
         self.slots = slots
         self.extra = extra
+        self.passing = passing
         self.prefix = self.default_prefix()
         self.environment: dict[str, str] = {}
         self.pids: dict[str, int] = {}
@@ -97,9 +98,11 @@ class Pool:
         """Start the pool, and return when it takes jobs."""
         if obstacle := self.obstacle():
             raise PoolError(obstacle)
-        (self.folder / "log").mkdir(parents=True)
+        (self.folder / "log").mkdir(parents=True, exist_ok=True)
         self.keeper = Keeper(self.folder / "log" / "keeper")
         try:
+            if self.passing:
+                self.keeper.remove_in_the_end(self.folder)
             self.configure()
             self.launch()
             self.wait_for(self.answers, "the pool's first answer")
