@@ -16,13 +16,13 @@ from processes import is_running, wait_for
 # A daemon that lets go of a child in a session of its own, and ends.
 DAEMON = "setsid sh -c 'echo $$ > child; exec sleep 600' & sleep 0.1; {then}"
 OWNER = """
-import sys, time
+import sys
 from pathlib import Path
 from pools.keeper import Keeper
 keeper = Keeper(Path("log"))
 keeper.remove_in_the_end(Path("removed").resolve())
 print(keeper.start(["sh", "-c", sys.argv[1]], {}, Path(), Path("output")), flush=True)
-time.sleep(600)
+sys.stdin.read()
 """
 
 
@@ -45,19 +45,19 @@ def test_close_kills_all(tmp_path: Path, then: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_all_end_with_their_owner(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "removed" / "inner").mkdir(parents=True)
-    owner = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", OWNER, DAEMON.format(then="exec sleep 600")],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert owner.stdout
-    pid = int(owner.stdout.readline())
-    grandchild = child(tmp_path)
-    os.kill(owner.pid, number)
-    owner.communicate()
+    ) as owner:
+        assert owner.stdout
+        pid = int(owner.stdout.readline())
+        grandchild = child(tmp_path)
+        os.kill(owner.pid, number)
     wait_for(lambda: not is_running(pid) and not is_running(grandchild), "the end of all", 10)
     wait_for(lambda: not (tmp_path / "removed").exists(), "the removal of a folder", 10)
 
