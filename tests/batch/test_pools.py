@@ -101,7 +101,7 @@ def test_condor_removes_a_job_that_outruns_its_flavour(condor_pool: CondorPool, 
 
 
 def test_condor_has_a_second_machine_on_request(condor_pool: CondorPool, tmp_path: Path) -> None:
-    assert condor_pool.run("condor_status", "-af", "OpSysAndVer").split() == ["AlmaLinux9"]
+    assert set(condor_pool.run("condor_status", "-af", "OpSysAndVer").split()) == {"AlmaLinux9"}
     with CondorPool(tmp_path / "mixed", extra=SECOND_MACHINE) as pool:
         (tmp_path / "job.sub").write_text(
             'executable = /bin/true\nrequirements = OpSysAndVer =?= "AlmaLinux8"\nlog = user.log\nqueue\n'
