@@ -7,6 +7,8 @@ This one file is all that Fiducial needs where a job runs: Python >= 3.6 on Linu
     python3 runner.py --queued DIR N    the Nth job of DIR/jobs.jsonl, or else DIR/jobs/N.json, as a batch system starts
                                         it: leaves the marks DIR/begun/N when its payload runs and DIR/ended/N when
                                         its result is written; DIR/jobs.index has where each line begins
+    python3 runner.py --node STEP.json --key KEY --retry N [--at OFFSET] [NAME=VALUE ...]
+                                        one job as a node of a DAG, see below
     python3 runner.py --warm FD FD      a worker that the local backend feeds with jobs through two sockets
     python3 runner.py --call call.json  (what a payload with "call" is started by)
 
@@ -42,6 +44,27 @@ The result, ``result.json``, is written last and atomically::
 
 Of an output that is several files each is told by itself, with the key "what the step calls it/its place in scratch".
 
+A node of a DAG has nobody who tells it what other jobs have published, nor which attempt it is. It is described by a
+node file for all jobs of a step in one iteration, which lies in the folder of this file, or below it::
+
+    {"format": 1, "folder": "." or "/abs",        the campaign's folder; a relative one begins where this file lies
+     "values": {"file": "int" or "text"},         of NAME=VALUE on the command line
+     "jobs": null or "path of lines",             --at finds {"key", "values"} or {"key", "job"} there, a line for a job
+     "retry": {"most": 3, "causes": {"memory": 3}, "final_exit_codes": [2],
+               "memory": [bytes, ...], "wall_time": [s, ...]},              the last two by the number of the retry
+     "tolerate": how many jobs of the step may fail for good,
+     "job": a specification}
+
+In the texts of that specification ``@{file}`` stands for a value, and ``@{file:05}`` for one with zeros in front;
+``{"@": "file"}`` is the value itself, a number where it is one. ``folder``, ``key``, ``attempt`` and ``memory_mb`` are
+known as well, and ``inputs.0`` is what was found for the first input: names of files, in a list so many words. Such an
+input is what other nodes have left in their results::
+
+    {"from": "@{folder}/.fiducial/reco", "iteration": 1 or "every" or "last", "key": "00450" or null for all jobs,
+     "output": "ntuple", "name": link's name (of the folder of links if there are many), "many": true, "least": jobs}
+
+The exit code is that of the cause, or NO_RETRY where the step's retries say that another attempt is of no use.
+
 Never twice: a runner prepares a directory of its own beside the attempt's, with ``log.txt`` locked in it, and renames
 it to the attempt's name. That succeeds for one process only, also on network file systems, and ``revoke`` can take the
 name away before any runner has it. Two locks tell later what is still alive: the directory's is held while the runner
@@ -52,6 +75,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import stat
@@ -84,6 +108,9 @@ EXIT_CODES = {
     "stopped": 77,  # the runner was told to stop
     "refused": 78,  # the attempt belongs to another runner, or was revoked; nothing was run
 }
+
+#: What a node of a DAG exits with where no retry mends it: DAGMan knows it from UNLESS-EXIT.
+NO_RETRY = 79
 
 #: Messages and specifications over this size go through a file, since a socket takes no more than some 200 kB at once.
 MESSAGE_LIMIT = 100000
@@ -802,6 +829,8 @@ class Job:
     # ...................................................................................................... before
 
     def _prepare(self) -> None:
+        if any("from" in item for item in self._spec.get("inputs") or ()):
+            self._spec = with_found_inputs(self._spec)
         spec = self._spec
         self._make_scratch()
         os.chdir(self._scratch)
@@ -1115,6 +1144,7 @@ def _result(job: "Job", spec: "dict[str, Any]", verdict: "Verdict") -> "dict[str
         },
         "outputs": job.outputs if verdict.state == "done" else [],
         "metrics": job.metrics,
+        **({key: spec[key] for key in ("name", "folder", "retry")} if "retry" in spec else {}),
     }
 
 
@@ -1280,6 +1310,298 @@ def _load(where: str) -> "Any":
     return module
 
 
+# ----------------------------------------------------------------------------------------------- inputs by result
+
+_PLACE = re.compile(r"@\{([A-Za-z_]\w*(?:\.\d+)?)(?::(\d+))?\}")
+#: The checksum of a larger input is not computed again: it is told from another by its size alone.
+_MOST_READ = 16 << 20
+
+
+def filled(value: "Any", names: "dict[str, Any]") -> "Any":
+    """Put values in the places of a template; places with other names stay as they are."""
+    if isinstance(value, str):
+        return _PLACE.sub(lambda match: _in_place(match, names), value)
+    if isinstance(value, dict):
+        if len(value) == 1 and value.get("@") in names:
+            return names[value["@"]]
+        return {key: filled(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [word for item in value for word in _filled_item(item, names)]
+    return value
+
+
+def _filled_item(item: "Any", names: "dict[str, Any]") -> "list[Any]":
+    """What an item of a list becomes: a place of several files becomes as many items."""
+    match = _PLACE.match(item) if isinstance(item, str) else None
+    if match and match.group() == item and isinstance(names.get(match.group(1)), list):
+        return list(names[match.group(1)])
+    return [filled(item, names)]
+
+
+def _in_place(match: "Any", names: "dict[str, Any]") -> str:
+    if match.group(1) not in names:
+        return str(match.group())
+    value = names[match.group(1)]
+    text = " ".join(value) if isinstance(value, list) else str(value)
+    return text.zfill(int(match.group(2) or 0))
+
+
+def with_found_inputs(spec: "dict[str, Any]") -> "dict[str, Any]":
+    """The specification with files in the place of inputs that are to be found in the results of other jobs."""
+    entries = []  # type: list[dict[str, Any]]
+    names = {}  # type: dict[str, Any]
+    for number, item in enumerate(spec["inputs"]):
+        if "from" not in item:
+            entries.append(item)
+            continue
+        found = find_input(item)
+        shown = [entry["name"] or entry["path"] for entry in found]
+        names["inputs.%d" % number] = shown if item.get("many") else shown[0]
+        entries += found
+    rest = filled({key: value for key, value in spec.items() if key != "inputs"}, names)
+    return dict(rest, inputs=entries)
+
+
+def find_input(item: "dict[str, Any]") -> "list[dict[str, Any]]":
+    """What other jobs have published, as inputs: of each job the newest attempt that is done counts."""
+    results = [result for folder in _iterations(item) for result in _results(folder, item.get("key"))]
+    if len(results) < item.get("least", 1):
+        where = "%s has %d jobs that are done" % (item["from"], len(results))
+        raise failed("input", "%s, and %d are needed" % (where, item.get("least", 1)))
+    files = [entry for result in results for entry in _published(item, result)]
+    if not files:
+        raise failed("input", "no job in %s has published %r" % (item["from"], item["output"]))
+    names = _link_names(files, item)
+    return [dict(entry, name=names[place]) for place, entry in enumerate(files)]
+
+
+def _iterations(item: "dict[str, Any]") -> "list[str]":
+    wanted = item["iteration"]
+    if isinstance(wanted, int):
+        return ["%s/%02d" % (item["from"], wanted)]
+    there = sorted((name for name in os.listdir(item["from"]) if name.isdigit()), key=int)
+    return ["%s/%s" % (item["from"], name) for name in (there if wanted == "every" else there[-1:])]
+
+
+def _results(folder: str, key: "str | None") -> "list[dict[str, Any]]":
+    """The results of jobs that are done, by their keys."""
+    newest = {}  # type: dict[str, int]
+    if key is not None:
+        newest[key] = last_attempt("%s/%s" % (folder, key))
+    else:
+        for name in os.listdir(folder):
+            job, _, number = name.rpartition(".")
+            if job and number.isdigit():
+                newest[job] = max(int(number), newest.get(job, 0))
+    found = []
+    for job in sorted(newest):
+        for attempt in range(newest[job], 0, -1):
+            result = read_result("%s/%s.%d" % (folder, job, attempt))
+            if result.get("state") == "done":
+                found.append(dict(result, now=os.path.dirname(os.path.dirname(os.path.dirname(folder)))))
+                break
+    return found
+
+
+def last_attempt(stem: str) -> int:
+    """The number of the last attempt at a job; there is no gap below it."""
+    number = 0
+    while os.path.exists("%s.%d" % (stem, number + 1)):
+        number += 1
+    return number
+
+
+def read_result(directory: str) -> "dict[str, Any]":
+    """What a runner has left in an attempt's directory; nothing if it has not ended or the file is damaged."""
+    try:
+        result = json.loads(_read(directory + "/result.json").decode("utf-8"))
+    except ValueError:
+        return {}
+    return result if isinstance(result, dict) else {}
+
+
+def _published(item: "dict[str, Any]", result: "dict[str, Any]") -> "list[dict[str, Any]]":
+    wanted = item["output"]
+    entries = []
+    for output in result.get("outputs") or ():
+        key = output["key"] or ""
+        if key == wanted or key.startswith(wanted + "/"):
+            adler32 = output["adler32"] if output["size"] <= _MOST_READ else None
+            path = moved(output["path"], result.get("folder"), result["now"])
+            entries.append({"path": path, "size": output["size"], "adler32": adler32})
+    return entries
+
+
+def moved(path: str, before: "str | None", now: str) -> str:
+    """Where a file lies after the folder that it lay in was moved."""
+    return now + path[len(before) :] if before and path.startswith(before + "/") else path
+
+
+def _link_names(files: "list[dict[str, Any]]", item: "dict[str, Any]") -> "list[str | None]":
+    """Names of links: those of the files, with their own folders where they would be the same."""
+    if item.get("name") is None or not item.get("many"):
+        return [item.get("name")] * len(files)
+    names = [os.path.basename(entry["path"]) for entry in files]
+    if len(set(names)) < len(names):
+        base = os.path.commonpath([os.path.dirname(entry["path"]) for entry in files])
+        names = [os.path.relpath(entry["path"], base) for entry in files]
+    return ["%s/%s" % (item["name"], name) for name in names]
+
+
+# ------------------------------------------------------------------------------------------------ as node of a DAG
+
+
+class Node:
+    """One job of a DAG: what the node file says of its step, and what the command line says of itself."""
+
+    def __init__(self, options: "dict[str, str]", values: "dict[str, str]") -> None:
+        self._base = os.path.dirname(_FILE)
+        with open(os.path.join(self._base, options["node"]), encoding="utf-8") as file:
+            self._about = json.load(file)  # type: dict[str, Any]
+        self.folder = os.path.normpath(os.path.join(self._base, self._about["folder"]))
+        self._retry = int(options.get("retry", "0"))
+        line = self._line(int(options["at"])) if "at" in options else {}
+        self.key = line.get("key", options.get("key", ""))  # type: str
+        if "key" in options and options["key"] != self.key:
+            raise ValueError("job %s is at that place, and not %s" % (self.key, options["key"]))
+        kinds = self._about.get("values") or {}
+        typed = {name: int(value) if kinds.get(name) == "int" else value for name, value in values.items()}
+        self._names = dict(typed, **line.get("values", {}))
+        self._job = line.get("job") or self._about["job"]
+
+    def _line(self, offset: int) -> "dict[str, Any]":
+        with open(os.path.join(self._base, self._about["jobs"]), "rb") as file:
+            file.seek(offset)
+            return dict(json.loads(file.readline().decode("utf-8")))
+
+    def spec(self, attempt: int) -> "dict[str, Any]":
+        """What an attempt is to do."""
+        memory, wall_time = self._by_retry("memory"), self._by_retry("wall_time")
+        names = dict(self._names, folder=self.folder, key=self.key, attempt=attempt)
+        names["memory_mb"] = int(memory or 0) >> 20
+        spec = dict(filled(self._job, names), attempt=attempt, folder=self.folder, retry=self._retry)
+        spec["job"] = zlib.crc32(spec["name"].encode("utf-8")) & 0xFFFFFFFF
+        spec["resources"] = dict(spec.get("resources") or {}, memory=memory)
+        spec["limits"] = dict(spec.get("limits") or {}, memory=memory, wall_time=wall_time)
+        return spec
+
+    def _by_retry(self, what: str) -> "Any":
+        """Memory or wall time, which grow from retry to retry."""
+        steps = self._policy.get(what) or [None]
+        return steps[min(self._retry, len(steps) - 1)]
+
+    @property
+    def _policy(self) -> "dict[str, Any]":
+        return self._about.get("retry") or {}
+
+    def run(self) -> "tuple[dict[str, Any], str]":
+        """Run the next attempt that nobody else has: the result, and its directory."""
+        desk = Desk()
+        attempt = last_attempt(self.spec(1)["directory"].rpartition(".")[0]) + 1
+        while True:
+            spec = self.spec(attempt)
+            try:
+                return run_job(spec, desk)[0], spec["directory"]
+            except Refused:
+                attempt += 1
+
+    def exit_code(self, result: "dict[str, Any]", directory: str) -> int:
+        """What DAGMan is told: whether it is done, may be tried again, or is of no use any more."""
+        cause = result["cause"]
+        if cause in ("ok", "stopped") or not self._is_hopeless(result, directory):
+            return EXIT_CODES[cause]
+        return EXIT_CODES["ok"] if self._is_tolerated(result) else NO_RETRY
+
+    def _is_hopeless(self, result: "dict[str, Any]", directory: str) -> bool:
+        """The same decision as that of the engine, see ``fiducial.core.retry``."""
+        cause, policy = result["cause"], self._policy
+        if cause == "exit" and result["exit_code"] in (policy.get("final_exit_codes") or ()):
+            return True
+        if cause in ("memory", "wall_time"):
+            steps = (policy.get(cause) or [None])[self._retry :]
+            if len(steps) < 2 or steps[1] == steps[0]:
+                return True  # the same again would fail the same way
+        most = policy.get("most", 0)
+        used = self._causes_before(directory).count(cause)
+        return bool(self._retry >= most or used >= (policy.get("causes") or {}).get(cause, most))
+
+    def _causes_before(self, directory: str) -> "list[str]":
+        """Why earlier attempts failed, as far back as this run of the DAG goes: in a run, retries only count up."""
+        stem, _, number = directory.rpartition(".")
+        found = []
+        level = self._retry
+        for attempt in range(int(number) - 1, 0, -1):
+            result = read_result("%s.%d" % (stem, attempt))
+            if not result or result["cause"] == "stopped":  # its node died, or it was sent elsewhere
+                continue
+            if result.get("retry", level) >= level:
+                break
+            level = result["retry"]
+            found.append(result["cause"])
+        return found
+
+    def _is_tolerated(self, result: "dict[str, Any]") -> bool:
+        """Take one of the places that the step has for jobs that fail for good."""
+        step, iteration = result["name"].rsplit("/", 3)[1:3]
+        folder = "%s/.fiducial/tolerated-%s-%s" % (self.folder, step, iteration)
+        for place in range(self._about.get("tolerate") or 0):
+            os.makedirs(folder, exist_ok=True)
+            try:
+                descriptor = os.open("%s/%d" % (folder, place), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError:
+                if _read("%s/%d" % (folder, place)) != self.key.encode("utf-8"):
+                    continue
+                return True
+            os.write(descriptor, self.key.encode("utf-8"))
+            os.close(descriptor)
+            return True
+        return False
+
+
+def _end_of(path: str) -> str:
+    """The last lines of a text that may be long."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-min(4000, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _node_words(arguments: "list[str]") -> "tuple[dict[str, str], dict[str, str]]":
+    """Options and values on a node's command line."""
+    options, values = {}, {}  # type: dict[str, str], dict[str, str]
+    words = iter(arguments)
+    for word in words:
+        if word in ("--node", "--key", "--retry", "--at"):
+            options[word[2:]] = next(words, "")
+        elif "=" in word and not word.startswith("-"):
+            name, _, value = word.partition("=")
+            values[name] = value
+        else:
+            raise ValueError("the word %s is not known" % word)
+    return options, values
+
+
+def run_node(arguments: "list[str]") -> int:
+    """Run a node of a DAG, say on standard output and standard error what became of it, and return the exit code."""
+    try:
+        node = Node(*_node_words(arguments))
+        node.spec(1)["directory"].rindex(".")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        sys.stderr.write("runner: the node %s cannot be used: %s\n" % (" ".join(arguments), error or repr(error)))
+        return NO_RETRY
+    result, directory = node.run()
+    about = "%s, attempt %d on %s" % (result["name"], result["attempt"], result["host"])
+    sys.stdout.write("%s: %s\nlog: %s/log.txt\n" % (about, result["state"], directory))
+    if result["state"] != "done":
+        sys.stderr.write("%s: %s: %s\n%s" % (about, result["cause"], result["message"], _end_of(directory + "/log.txt")))
+    code = node.exit_code(result, directory)
+    if code in (EXIT_CODES["ok"], NO_RETRY) and result["state"] != "done":
+        sys.stderr.write("the step goes on without it\n" if code == EXIT_CODES["ok"] else "no retry would mend it\n")
+    return code
+
+
 # -------------------------------------------------------------------------------------------------- as program
 
 
@@ -1375,6 +1697,8 @@ def main(arguments: "list[str]") -> int:
     if len(arguments) == 2 and arguments[0] == "--call":
         call(arguments[1])
         return 0
+    if arguments[:1] == ["--node"]:
+        return run_node(arguments)
     if len(arguments) == 1 and not arguments[0].startswith("-"):
         return run_file(arguments[0])
     sys.stderr.write("usage: runner.py job.json\n")
