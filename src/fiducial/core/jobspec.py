@@ -17,7 +17,7 @@ from fiducial.core.plan import SINGLE
 from fiducial.core.variables import Scope, fill, render, value_of
 from fiducial.core.workflow import Input, Output, Step, Workflow
 
-__all__ = ["EVERY", "LAST", "Artifact", "JobFacts", "Published", "StepRenderer", "attempt_directory"]
+__all__ = ["EVERY", "LAST", "Artifact", "JobFacts", "Published", "StepRenderer", "attempt_directory", "given_path"]
 
 
 #: The last iteration that there is, and all of them.
@@ -175,7 +175,7 @@ class StepRenderer:
         for name, wanted in self.step.inputs.items():
             where = f"{self.where}.inputs.{name}"
             link = render(wanted.link, context, where) if wanted.link else None
-            path = self._plain_path(wanted, facts)
+            path = given_path(wanted, facts.iteration)
             if path is not None:
                 full = self._path(path, context, where)
                 entries.append({"path": full, "name": link, "size": None, "adler32": None})
@@ -190,10 +190,6 @@ class StepRenderer:
             paths = [place or file.path for file, place in zip(files, links, strict=True)]
             named[name] = paths if many else paths[0]
         return entries, named
-
-    @staticmethod
-    def _plain_path(wanted: Input, facts: JobFacts) -> str | None:
-        return wanted.initial if wanted.previous and facts.iteration <= 1 else wanted.path
 
     def _published(
         self, wanted: Input, facts: JobFacts, published: Published, where: str
@@ -265,6 +261,11 @@ class StepRenderer:
     def _environment_script(self, context: Mapping[str, Any]) -> str | None:
         script = self.step.environment_script or self.workflow.environment_script
         return render(script, context, f"{self.where}.environment_script") if script else None
+
+
+def given_path(wanted: Input, iteration: int) -> str | None:
+    """The path of an input that the workflow gives; None where another step publishes it."""
+    return wanted.initial if wanted.previous and iteration <= 1 else wanted.path
 
 
 def _worth_reading(file: Artifact) -> str | None:

@@ -1595,7 +1595,8 @@ def run_node(arguments: "list[str]") -> int:
     about = "%s, attempt %d on %s" % (result["name"], result["attempt"], result["host"])
     sys.stdout.write("%s: %s\nlog: %s/log.txt\n" % (about, result["state"], directory))
     if result["state"] != "done":
-        sys.stderr.write("%s: %s: %s\n%s" % (about, result["cause"], result["message"], _end_of(directory + "/log.txt")))
+        log = _end_of(directory + "/log.txt")
+        sys.stderr.write("%s: %s: %s\n%s" % (about, result["cause"], result["message"], log))
     code = node.exit_code(result, directory)
     if code in (EXIT_CODES["ok"], NO_RETRY) and result["state"] != "done":
         sys.stderr.write("the step goes on without it\n" if code == EXIT_CODES["ok"] else "no retry would mend it\n")
