@@ -53,7 +53,7 @@ node file for all jobs of a step in one iteration, which lies in the folder of t
      "retry": {"most": 3, "causes": {"memory": 3}, "final_exit_codes": [2],
                "memory": [bytes, ...], "wall_time": [s, ...]},              the last two by the number of the retry
      "tolerate": how many jobs of the step may fail for good,
-     "job": a specification}
+     "job": a specification; its script may be a list of lines}
 
 In the texts of that specification ``@{file}`` stands for a value, and ``@{file:05}`` for one with zeros in front;
 ``{"@": "file"}`` is the value itself, a number where it is one. ``folder``, ``key``, ``attempt`` and ``memory_mb`` are
@@ -1480,6 +1480,8 @@ class Node:
         names = dict(self._names, folder=self.folder, key=self.key, attempt=attempt)
         names["memory_mb"] = int(memory or 0) >> 20
         spec = dict(filled(self._job, names), attempt=attempt, folder=self.folder, retry=self._retry)
+        if isinstance(spec.get("script"), list):
+            spec["script"] = "\n".join(spec["script"])
         spec["job"] = zlib.crc32(spec["name"].encode("utf-8")) & 0xFFFFFFFF
         spec["resources"] = dict(spec.get("resources") or {}, memory=memory)
         spec["limits"] = dict(spec.get("limits") or {}, memory=memory, wall_time=wall_time)
@@ -1589,7 +1591,7 @@ def run_node(arguments: "list[str]") -> int:
         node = Node(*_node_words(arguments))
         node.spec(1)["directory"].rindex(".")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        sys.stderr.write("runner: the node %s cannot be used: %s\n" % (" ".join(arguments), error or repr(error)))
+        sys.stderr.write("runner: the node %s cannot be used: %s\n" % (" ".join(arguments), str(error) or repr(error)))
         return NO_RETRY
     result, directory = node.run()
     about = "%s, attempt %d on %s" % (result["name"], result["attempt"], result["host"])

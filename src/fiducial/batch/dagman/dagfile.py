@@ -219,7 +219,8 @@ class DagFile:
             behind = self._ancestors(self.plan.workflow.iterated) | self._ancestors(self.local)
             return [group for group in once if group.step in behind]
         # When the iterations end early, DAGMan removes all that still runs: what runs beside them is waited for.
-        return [*self._sinks(iteration - 1), *(once if self.plan.until else ())]
+        beside = [group for group in once if group.step not in self._ancestors(self.plan.workflow.iterated)]
+        return [*self._sinks(iteration - 1), *(beside if self.plan.until else ())]
 
     def _ancestors(self, steps: Iterable[str]) -> set[str]:
         found: set[str] = set()

@@ -247,6 +247,8 @@ class NodeFile:
         spec["limits"] = {name: limit for name, limit in spec["limits"].items() if name in ("cpu_time", "disk")}
         traces = f"{_FOLDER}/.fiducial/{self.group.step}/{self.group.iteration:02d}"
         spec["directory"] = f"{traces}/@{{key}}.@{{attempt}}"
+        if "script" in spec:  # for people, line by line
+            spec["script"] = spec["script"].split("\n")
         return dict(_replaced(spec, str(_FOLDER), "@{folder}"))
 
     def _renderer(self, step: str, folder: Path) -> StepRenderer:

@@ -172,7 +172,7 @@ class Plan:
     def groups(self, iteration: int) -> list[Group]:
         """The groups of an iteration; with 0 those of all steps that are not iterated."""
         return [
-            self.group(name, iteration) for name, step in self.workflow.steps.items() if step.iterate == iteration > 0
+            self.group(name, iteration) for name, step in self.workflow.steps.items() if step.iterate == (iteration > 0)
         ]
 
     def dump(self, here: Path) -> str:
