@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 
 from fiducial.cli import alignoptions as words
 from fiducial.cli.lazy import subject_app
+from fiducial.cli.options import SiteName
 
 if TYPE_CHECKING:
     from fiducial.alignment.faser.campaign import Plan
@@ -56,6 +57,7 @@ def align(
     threshold: words.Threshold = None,
     all_iterations: words.AllIterations = False,
     continue_: words.Continue = False,
+    site: SiteName = None,
     submit: words.Submit = False,
     workers: words.Workers = None,
     memory: words.Memory = None,
@@ -86,8 +88,7 @@ def align(
         typer.echo(plan.source.text, nl=False)
         return
     _check(plan, single)
-    if submit:
-        words.note("--submit: the jobs run on this machine, at once; nothing is sent to HTCondor")
+    dag = _dag(site, submit, {"--workers": workers, "--memory": memory, "--once": once or None}, update=continue_)
     if dry_run:
         from fiducial.cli.run import tell_plan
 
@@ -96,7 +97,10 @@ def align(
         tell_plan(plan.prepared, json_)
         return
     show = not (quiet or json_)
-    outcome = _execute(plan, single, show=show, workers=workers, memory=memory, update=continue_)
+    if dag is not None:
+        _write_dag(plan, dag, submit=submit, show=show, json_=json_)
+        return
+    outcome = _execute(plan, single, site=site, show=show, workers=workers, memory=memory, update=continue_)
     _tell(plan, single, outcome, json_)
 
 
@@ -113,10 +117,33 @@ def _check(plan: Plan, single: Once | None) -> None:
         words.note(note)
 
 
+def _dag(site: str | None, submit: bool, others: dict[str, Any], *, update: bool) -> Any:
+    """The site, if it is DAGMan's; elsewhere ``--submit`` asks for what happens anyhow."""
+    from fiducial.cli.dag import dag_site
+    from fiducial.cli.run import dagman_of
+
+    if submit and dag_site(site) is None:
+        words.note("--submit: the jobs run at once, and not as a DAG; --backend dagman makes one")
+        submit = False
+    return dagman_of(site, submit, others, update)
+
+
+def _write_dag(plan: Plan, site: Any, *, submit: bool, show: bool, json_: bool) -> None:
+    from fiducial.alignment.faser.dag import layout
+    from fiducial.alignment.faser.layout import scope_of
+    from fiducial.cli.dag import plan_of, tell_written, write_dag
+
+    names = layout(plan.prepared.workflow, scope_of(plan.prepared))
+    dag = plan_of(plan.prepared, site, names)
+    found = write_dag(dag, site, submit=submit, show=show, begun=lambda: _lay_out(plan, None))
+    tell_written(found, json_)
+
+
 def _execute(
     plan: Plan,
     single: Once | None,
     *,
+    site: str | None,
     show: bool,
     workers: int | None,
     memory: str | None,
@@ -138,7 +165,7 @@ def _execute(
             typer.echo(_beginning(plan, single), err=True)
 
     try:
-        return execute(plan.prepared, workers=workers, memory=memory, update=update, show=show, begun=begun)
+        return execute(plan.prepared, site=site, workers=workers, memory=memory, update=update, show=show, begun=begun)
     except ChangedError as error:
         raise alignbegun.refused(error, earlier, plan) from None
 

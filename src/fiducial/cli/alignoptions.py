@@ -51,7 +51,7 @@ AllIterations = Annotated[bool, typer.Option("--all-iterations", help="Do all -i
 Continue = Annotated[
     bool, typer.Option("--continue", "--remain", "-c", help="Go on, and take up changed options for what is left.")
 ]
-Submit = Annotated[bool, typer.Option("--submit", help="Accepted: jobs run on this machine, at once.")]
+Submit = Annotated[bool, typer.Option("--submit", help="With --backend dagman: give the DAG to DAGMan.")]
 Workers = Annotated[int | None, typer.Option("--workers", "-j", min=1, help="Jobs at a time; default: cores.")]
 Memory = Annotated[str | None, typer.Option(help='Memory that all jobs may use together, e.g. "16 GB".')]
 Folder = Annotated[Path | None, typer.Option(help="Folder for the campaign's files; its name is the campaign's.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from fiducial.engine.scheduler import Scheduler
 
 app = subject_app(no_args_is_help=True)
+
+
+class Export(StrEnum):
+    """What a campaign can be written as."""
+
+    JSON = "json"
+    DAGMAN = "dagman"
+
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign's name, or its number.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -77,12 +86,15 @@ def _print_list(views: Sequence[dict[str, Any]]) -> None:
 @app.command()
 def show(name: Name, json_: Json = False) -> None:
     """Show how far a campaign is, what it measured, what it cost and what went wrong."""
+    from fiducial.cli.dag import manager_view
     from fiducial.cli.opened import opened
     from fiducial.cli.output import print_json
+    from fiducial.cli.problems import print_problems
     from fiducial.cli.views import campaign_view, find
 
     with opened() as database, database.read() as connection:
         view = campaign_view(connection, find(connection, name)["id"])
+    view |= {"dagman": managed} if (managed := manager_view(Path(view["folder"]))) else {}
     if json_:
         print_json(view)
         return
@@ -90,7 +102,7 @@ def show(name: Name, json_: Json = False) -> None:
     _print_groups(view)
     _print_metrics(view)
     _print_cost(view)
-    _print_problems(view)
+    print_problems(view)
 
 
 def _print_head(view: dict[str, Any]) -> None:
@@ -108,6 +120,10 @@ def _print_head(view: dict[str, Any]) -> None:
         "created": f"{age(view['created'])}{took}",
         "iteration": iteration,
     }
+    if "dagman" in view:
+        from fiducial.cli.dag import manager_words
+
+        lines["DAGMan"] = manager_words(view["dagman"], view["name"])
     for key, value in lines.items():
         if value:
             typer.echo(f"  {key:<9}  {value}")
@@ -170,21 +186,6 @@ def _print_cost(view: dict[str, Any]) -> None:
         print_table(("step", "attempts", "CPU time", "wall time", "peak memory"), rows)
 
 
-def _print_problems(view: dict[str, Any]) -> None:
-    troubled = sum(view["counts"][state] for state in ("failed", "held", "killed"))
-    if not troubled:
-        return
-    typer.echo("\nproblems")
-    for job in view["problems"][:10]:
-        typer.echo(f"  {job['name']}: {job['state']}: {job['message'] or job['cause'] or 'by request'}")
-        if job["log"]:
-            typer.echo(f"    log: {job['log']}")
-    name = view["name"]
-    if troubled > 10:
-        typer.echo(f"  and {troubled - 10} more: fiducial job list {name} --state failed --state held --state killed")
-    typer.echo(f"fiducial campaign resume {name} runs failed and killed jobs again")
-
-
 # ---------------------------------------------------------------- changing
 
 
@@ -202,6 +203,7 @@ def resume(
 ) -> None:
     """Run what is left of a campaign, as it was created; failed and killed jobs get another chance."""
     from fiducial import settings
+    from fiducial.cli import dag
     from fiducial.cli.opened import opened
     from fiducial.cli.output import print_json
     from fiducial.cli.run import carry, exit_code, place_of, tell
@@ -209,6 +211,9 @@ def resume(
 
     with opened() as database:
         scheduler, found, row = _engine_side(database, name, "resumed")
+        if dag.is_dag(found.folder):
+            dag.tell_resumed(dag.resume(found.folder, site, dry_run=dry_run), json_)
+            return
         if dry_run:
             _tell_left(scheduler, row)
             return
@@ -358,12 +363,33 @@ def archive(name: Name, dry_run: Dry = False) -> None:
 @app.command()
 def export(
     name: Name,
+    folder: Annotated[
+        Path | None, typer.Argument(help="With --to dagman: folder for the DAG; default: the campaign's.")
+    ] = None,
+    to: Annotated[Export, typer.Option("--to", help="As what: all that the ledger knows, or a DAG.")] = Export.JSON,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: the terminal.")] = None,
     artifacts: Annotated[
         bool, typer.Option("--artifacts/--no-artifacts", help="With what each job published, and checksums.")
     ] = True,
+    submit: Annotated[bool, typer.Option("--submit", help="With --to dagman: give the DAG to DAGMan.")] = False,
+    site: SiteName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --to dagman: say what would be written; write nothing.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="With --to dagman: print the outcome as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="With --to dagman: no progress.")] = False,
 ) -> None:
-    """Write all that the ledger knows of a campaign as JSON: jobs, attempts, histories, metrics, published files."""
+    """Write a campaign as JSON, jobs, attempts, histories, metrics, published files; or what is left of it as a DAG."""
+    if to is Export.DAGMAN:
+        from fiducial.cli.dagexport import export_dag
+
+        with _opened_for_export(output) as database:
+            scheduler, found, _ = _engine_side(database, name, "exported")
+            export_dag(
+                scheduler, found, folder, site, submit=submit, dry_run=dry_run, json_=json_, show=not (quiet or json_)
+            )
+        return
+    _must_be_plain_export(folder, submit, site)
     from fiducial.cli.export import pieces
     from fiducial.cli.opened import busy, opened
     from fiducial.cli.views import find
@@ -376,6 +402,23 @@ def export(
                 typer.echo(piece, nl=False)
         else:
             _write(output, text)
+
+
+def _opened_for_export(output: Path | None) -> Any:
+    from fiducial.cli.opened import opened
+    from fiducial.core.errors import UsageError
+
+    if output is not None:
+        raise UsageError("--output does not go with --to dagman", hint="give the DAG's folder behind the name")
+    return opened()
+
+
+def _must_be_plain_export(folder: Path | None, submit: bool, site: str | None) -> None:
+    from fiducial.core.errors import UsageError
+
+    for said, word in ((folder, "a folder"), (submit or None, "--submit"), (site, "--site")):
+        if said is not None:
+            raise UsageError(f"{word} goes with --to dagman", hint="--output names a file for the JSON")
 
 
 def _write(output: Path, text: Any) -> None:

@@ -28,6 +28,7 @@ SUBJECTS: dict[str, Subject] = {
     "campaign": Subject("fiducial.cli.campaign", "List, show, resume, cancel, retry, archive, export campaigns."),
     "site": Subject("fiducial.cli.site", "List and try out the places where campaigns can run."),
     "job": Subject("fiducial.cli.job", "List, show, retry, kill, hold, release jobs; read their logs."),
+    "follow": Subject("fiducial.cli.follow", "Follow a campaign that HTCondor's DAGMan runs."),
     "align": Subject("fiducial.cli.align", "Align FASER's tracker, with the options of its older scripts."),
     "alignment": Subject("fiducial.cli.alignment", "Simulate, reconstruct and solve: the steps of an alignment."),
     "fit": Subject("fiducial.cli.fit", "Solve a Millepede steering file."),

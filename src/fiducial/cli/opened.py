@@ -44,9 +44,9 @@ def dry(text: str) -> None:
 
 
 @contextmanager
-def busy(what: str) -> Iterator[Callable[[int, int], None] | None]:
+def busy(what: str, *, show: bool = True) -> Iterator[Callable[[int, int], None] | None]:
     """Show on a terminal that something long is under way; yields where to tell how far it is."""
-    if not sys.stderr.isatty():
+    if not (show and sys.stderr.isatty()):
         yield None
         return
     from rich.console import Console

@@ -36,6 +36,7 @@ def run(
     folder: Annotated[Path | None, typer.Option(help="Folder for the campaign's files.")] = None,
     until_step: Annotated[str | None, typer.Option(metavar="STEP", help="Stop when this step is done.")] = None,
     update: Annotated[bool, typer.Option("--update", help="Use a changed workflow for what is left.")] = False,
+    submit: Annotated[bool, typer.Option("--submit", help="With --backend dagman: give the DAG to DAGMan.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -44,10 +45,16 @@ def run(
     from fiducial.core.workflowfile import load, resolved
     from fiducial.engine.supervisor import prepare
 
+    dag = dagman_of(site, submit, {"--workers": workers, "--memory": memory, "--until-step": until_step}, update)
     source = load(file)
     prepared = prepare(resolved(source), variables_of(set_), workflow_folder=source.folder, folder=folder)
     if dry_run:
         tell_plan(prepared, json_)
+        return
+    if dag is not None:
+        from fiducial.cli.dag import plan_of, tell_written, write_dag
+
+        tell_written(write_dag(plan_of(prepared, dag), dag, submit=submit, show=not (quiet or json_)), json_)
         return
     outcome = execute(
         prepared,
@@ -65,6 +72,22 @@ def run(
     else:
         tell(outcome)
     raise typer.Exit(exit_code(outcome))
+
+
+def dagman_of(site: str | None, submit: bool, others: dict[str, Any], update: bool = False) -> Any:
+    """The site, if it is DAGMan's, which takes whole campaigns.
+
+    Raises:
+        UsageError: words that do not go with it.
+    """
+    from fiducial.cli.dag import dag_site, must_be_dagman
+
+    found = dag_site(site)
+    must_be_dagman(submit, found)
+    said = [name for name, value in {**others, "--update": update or None}.items() if value is not None]
+    if found is not None and said:
+        raise UsageError(f"{said[0]} does not go with DAGMan, which is given the whole campaign")
+    return found
 
 
 def variables_of(words: list[str] | None) -> dict[str, Any]:
@@ -156,10 +179,12 @@ def carry(
     scheduler: Any, campaign: Any, place: Place, *, until_step: str | None = None, show: bool = True
 ) -> dict[str, Any]:
     """Run a campaign that the ledger holds, with progress."""
+    from fiducial.cli.dag import must_not_be_dag
     from fiducial.cli.progress import watch
     from fiducial.cli.views import campaign_view
     from fiducial.engine import supervisor
 
+    must_not_be_dag(campaign.folder)
     backend = place.backend(campaign)
     with (
         supervisor.locked(campaign.folder),

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, RowMapping
 
@@ -30,10 +30,9 @@ from fiducial.engine.campaign import Campaign, scope_names
 from fiducial.engine.scheduler import Scheduler
 from fiducial.ledger import ledger as write
 from fiducial.ledger import queries
-from fiducial.ledger.database import Database
 
 __all__ = ["Prepared", "claim_folder", "create", "end_left", "is_running", "locked", "prepare", "run", "sites_of"]
-__all__ += ["update"]
+__all__ += ["signals", "update"]
 
 POLL_SECONDS = 0.25
 
@@ -115,8 +114,11 @@ def _max_iterations(workflow: Workflow, context: Mapping[str, Any]) -> int:
     return number
 
 
-def create(scheduler: Scheduler, prepared: Prepared) -> Campaign:
+def create(scheduler: Scheduler, prepared: Prepared, *, claim: bool = True) -> Campaign:
     """Store a campaign and its first jobs, or find the one that the same command created before.
+
+    Args:
+        claim: mark its folder as its own, so that no other campaign writes there.
 
     Raises:
         ChangedError: the workflow or its variables changed since the campaign was created.
@@ -126,7 +128,8 @@ def create(scheduler: Scheduler, prepared: Prepared) -> Campaign:
         row = _named(connection, prepared.name)
     if row is not None:
         _must_be_same(row, prepared)
-    claim_folder(prepared.folder, scheduler.database, prepared.name)
+    if claim:
+        claim_folder(prepared.folder, scheduler.database, prepared.name)
     with scheduler.database.write() as connection:
         row = row or _named(connection, prepared.name)  # the same command may run twice, and the other was faster
         if row is not None:
@@ -212,7 +215,15 @@ def _changed_shape(old: Workflow, new: Workflow) -> str:
     return ""
 
 
-def claim_folder(folder: Path, database: Database, name: str) -> None:
+class Identified(Protocol):
+    """A ledger, or what stands for one: all that a folder's mark says of it."""
+
+    @property
+    def id(self) -> str:
+        """Its identity."""
+
+
+def claim_folder(folder: Path, database: Identified, name: str) -> None:
     """Mark a folder as a campaign's own, or find the mark of an earlier run of the same campaign.
 
     Raises:
@@ -339,7 +350,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for i
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in a list, so that the loop stops between two steps and never within one."""
     seen: list[int] = []
 
@@ -380,7 +391,7 @@ def run(
     steps = None if until_step is None else _steps_until(campaign, until_step)
     _must_be_here(scheduler, campaign, site)
     agent = Agent(scheduler, backend, campaign, site=site, steps=steps)
-    with _signals() as seen:
+    with signals() as seen:
         try:
             agent.recover()
             if retry_failed:

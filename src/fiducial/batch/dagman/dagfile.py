@@ -45,8 +45,15 @@ class DagFile:
         self.local = plan.layout.local
         if plan.until:
             _must_be_single(plan, self.after)
-        wanted = Counter(retries(plan.workflow.steps[name]) for name in plan.workflow.steps if name not in self.local)
-        self._usual = wanted.most_common(1)[0][0]
+        self._usual = self._most_frequent()
+
+    def _most_frequent(self) -> int:
+        """The number of retries that most nodes have."""
+        found: Counter[int] = Counter()
+        for name, step in self.plan.workflow.steps.items():
+            if name not in self.local:
+                found[retries(step)] += self.plan.total(name, int(step.iterate))
+        return found.most_common(1)[0][0]
 
     def iterations(self) -> range:
         """The numbers of the iterations that there can be."""

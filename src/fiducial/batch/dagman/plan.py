@@ -78,6 +78,7 @@ class Layout:
         begin: the script before an iteration.
         local: steps of a single job that takes no time, which that script runs.
         wrappers: scripts, by step, that start a step's jobs.
+        folders: further folders of an iteration that users look for from its beginning.
     """
 
     dag: str = ""
@@ -87,6 +88,7 @@ class Layout:
     begin: str = "begin.sh"
     local: frozenset[str] = frozenset()
     wrappers: Mapping[str, str] = field(default_factory=dict)
+    folders: Callable[[int], tuple[str, ...]] = lambda number: ()
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,18 @@ class Options:
         lines: more lines of a submit description, name and value; by step, "" for all steps.
         max_jobs: most nodes of a step that are in the queue at a time; by step, "" for each step.
         status_seconds: least time between two writings of the node status file.
+        most: nodes in the queue at a time, all together; 0 for DAGMan's own limit.
+        python: that nodes start the runner with; empty for their own ``python3``.
+        environment_script: sourced before payloads whose workflow names none.
     """
 
     requirements: Mapping[str, str] = field(default_factory=dict)
     lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     max_jobs: Mapping[str, int] = field(default_factory=dict)
     status_seconds: int = 60
+    most: int = 0
+    python: str = ""
+    environment_script: str = ""
 
 
 def node_submit(plan: Plan, group: Group, options: Options, *, parts: bool = False) -> str:
@@ -48,9 +54,9 @@ def node_submit(plan: Plan, group: Group, options: Options, *, parts: bool = Fal
     start = words if wrapper else f"--node {group.nodes} {words}"
     log = f"{group.logs}/{'$(part)/' if parts else ''}{group.step}" + ("_$(key)" if step.fanout else "")
     head = [
-        f"# {step.description or group.step}: {where}. What a job does stands in {group.nodes}.",
-        f"# DAGMan sets key, values and retry for each node (VARS in {plan.dag}). By hand, where that file lies:",
-        f"# condor_submit {group.submit} key=KEY values='NAME=VALUE'",
+        f"# {step.description or group.step}: {where}.",
+        f"# What a job does stands in {group.nodes}; DAGMan sets key, values and retry for each (VARS in {plan.dag}).",
+        f"# By hand, where that file lies:  condor_submit {group.submit} key=KEY values='NAME=VALUE'",
     ]
     default = ["if ! defined retry", "  retry = 0", "endif"]
     commands = {

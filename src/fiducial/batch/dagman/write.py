@@ -108,18 +108,29 @@ class _Writer:
         """Everything but the DAG and what belongs to its groups."""
         self.here.mkdir(parents=True, exist_ok=True)
         self._text(PLAN, self.plan.dump(self.here))
-        self._script("runner.py", Path(runner.__file__).read_text("utf-8"))
+        self._script("runner.py", self._runner())
         self._script("submit.sh", scripts.submit(self.plan))
         if not (self.here / scripts.NOTIFY).exists():  # the user's own, once it is there
             self._script(scripts.NOTIFY, scripts.notify())
-        self._text(f"{self.plan.dag}{CONFIG}", _SETTINGS)
+        limit = f"DAGMAN_MAX_JOBS_SUBMITTED = {self.options.most}\n" if self.options.most else ""
+        self._text(f"{self.plan.dag}{CONFIG}", _SETTINGS + limit)
         for iteration in self.dag.iterations():
+            for folder in self.plan.layout.folders(iteration):
+                (self.here / folder).mkdir(parents=True, exist_ok=True)
             if self.dag.needs_script(iteration):
                 path = begin_script(self.plan, iteration)
                 self._script(path, scripts.begin(self.plan, iteration, path, self.dag.local_of(iteration)))
             for group in self.dag.local_of(iteration):
                 self._text(group.nodes, NodeFile(self.plan, group, self.place).text())
         self._final()
+
+    def _runner(self) -> str:
+        """The runner, to be started by the Python that the site wants."""
+        first, rest = Path(runner.__file__).read_text("utf-8").split("\n", 1)
+        python = self.options.python
+        if not python or python == "python3":
+            return f"{first}\n{rest}"
+        return f"#!{python if python.startswith('/') else f'/usr/bin/env {python}'}\n{rest}"
 
     def _final(self) -> None:
         sub, final, finish = scripts.FINAL
