@@ -1,0 +1,1 @@
+"""HTCondor: submissions rendered, its event logs read, its holds understood."""
