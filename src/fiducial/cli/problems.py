@@ -32,7 +32,10 @@ def print_problems(view: Mapping[str, Any]) -> None:
         typer.echo(
             f"  and {troubled - _MOST} more: fiducial job list {name} --state failed --state held --state killed"
         )
-    typer.echo(f"fiducial campaign resume {name} runs failed and killed jobs again")
+    if view["counts"]["held"]:
+        typer.echo("fiducial job release JOB lets one that is held go on")
+    if troubled > view["counts"]["held"]:
+        typer.echo(f"fiducial campaign resume {name} runs failed and killed jobs again")
 
 
 def last_lines(log: Path) -> list[str]:

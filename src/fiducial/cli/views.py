@@ -96,7 +96,15 @@ def campaign_view(connection: Connection, campaign: int, problems: int = 20) -> 
 
 def _problems(connection: Connection, campaign: RowMapping, limit: int) -> list[dict[str, Any]]:
     rows = queries.job_rows(connection, campaign["id"], states=("failed", "held", "killed"), limit=limit)
-    return [job_view(row, campaign) for row in rows]
+    return [{**job_view(row, campaign), **_why_held(connection, row)} for row in rows]
+
+
+def _why_held(connection: Connection, row: RowMapping) -> dict[str, Any]:
+    """What a batch system or a person said when a job was held."""
+    if row["state"] != JobState.HELD.value:
+        return {}
+    told = [each["why"] for each in queries.transitions_of(connection, row["id"]) if each["state"] == row["state"]]
+    return {"message": told[-1]} if told and told[-1] else {}
 
 
 _OF_ATTEMPT = ("cause", "message", "exit_code", "signal", "host", "started", "finished", "wall_s", "cpu_s", "max_rss")

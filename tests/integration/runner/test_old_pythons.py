@@ -12,16 +12,9 @@ from typing import Any
 import pytest
 
 from fiducial.runner import runner
+from pythons import old_pythons
 
 SOURCE = Path(runner.__file__).read_text()
-NAMES = [f"python3.{minor}" for minor in range(6, 11)]
-
-
-def old_pythons() -> list[str]:
-    """Interpreters of this machine, the oldest first."""
-    folders = [*Path.home().glob(".pyenv/versions/*/bin"), Path("/usr/bin"), Path("/usr/local/bin")]
-    found = [folder / name for name in NAMES for folder in folders if (folder / name).exists()]
-    return [str(path) for path in found] or ["/usr/bin/python3"]
 
 
 def test_runner_speaks_the_oldest_python() -> None:

@@ -145,7 +145,8 @@ class NodeFile:
             return None
         words = []
         for name, value in instance.values.items():
-            if _kind(value) != self._kinds.get(name) or not _SIMPLE.fullmatch(str(value)):
+            kind = _kind(value)
+            if not kind or kind != self._kinds.get(name) or not _SIMPLE.fullmatch(str(value)):
                 return None
             words.append(f"{name}={value}")
         return " ".join(words)

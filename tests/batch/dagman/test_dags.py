@@ -1,0 +1,281 @@
+"""Whole campaigns by a real DAGMan: written, moved, submitted by hand, followed, failed, rescued, held, removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import calypso
+from pools.condor import CondorPool
+from processes import wait_for
+from sites import Site
+
+FIDUCIAL = str(Path(sys.executable).parent / "fiducial")
+
+TUNE = """
+[variables]
+files = "0-4"
+[iteration]
+max = 3
+until = "fit.shift < 0.3"
+[steps.reco]
+iterate = true
+fanout = { files = "{{ files }}" }
+inputs.before = { from = "fit", output = "constants", previous = true, initial = "/dev/null" }
+environment = { BEFORE = "{{ inputs.before }}", GATE = "{{ workflow_folder }}/gate-{{ iteration }}-{{ file }}" }
+script = '''
+while [ -e "$GATE-wait" ]; do sleep 0.1; done
+if [ -e "$GATE" ]; then echo "the gate is shut"; exit 9; fi
+if [ {{ file }} = 2 ] && [ {{ attempt }} = 1 ]; then echo "a bad start"; exit 5; fi
+cat "$BEFORE" > {{ output }}; echo {{ file }} >> {{ output }}
+'''
+outputs = ["iter{{ iteration | pad(2) }}/reco_{{ file | pad(5) }}.txt"]
+resources = { memory = "200 MB", flavour = "espresso" }
+retry = { max = 2, final_exit_codes = [9] }
+[steps.fit]
+iterate = true
+after = ["reco"]
+inputs.files = { from = "reco", link = "in" }
+script = '''
+cat in/* | wc -l > {{ output }}
+echo '{"shift": '$(awk 'BEGIN {print 1 / 2 ^ {{ iteration }}}')'}' > metrics.json
+'''
+outputs.constants = "iter{{ iteration | pad(2) }}/constants.txt"
+metrics = ["shift"]
+[steps.report]
+after = ["fit"]
+inputs.all = { from = "fit", every = true }
+command = ["sh", "-c", 'cat "$@" > {{ output }}', "sh", "{{ inputs.all }}"]
+outputs = ["report.txt"]
+"""
+
+
+@dataclass
+class Place:
+    """A folder with a workflow and a ledger, at a pool."""
+
+    site: Site
+    pool: CondorPool
+
+    @property
+    def folder(self) -> Path:
+        return self.site.folder
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.pool.environment, "FIDUCIAL_LEDGER": str(self.site.ledger)}
+
+    def fiducial(self, *words: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [FIDUCIAL, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=280,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def condor(self, *words: str, folder: Path | None = None) -> str:
+        return str(self.pool.run(*words, folder=folder or self.folder))
+
+    def gate(self, iteration: int, file: int, *, wait: bool = False) -> Path:
+        """What makes a reconstruction fail for good, or wait."""
+        path = self.folder / f"gate-{iteration}-{file}{'-wait' if wait else ''}"
+        path.touch()
+        return path
+
+    def wait_for_end(self, dag: Path, times: int = 1) -> None:
+        """Until DAGMan has ended so often."""
+        out = Path(f"{dag}.dagman.out")
+        said = "EXITING WITH STATUS"
+        wait_for(lambda: out.exists() and out.read_text(errors="replace").count(said) >= times, f"end of {dag}", 120)
+
+    def states(self) -> dict[str, Counter[str]]:
+        sql = 'SELECT g.step, j.state FROM jobs j JOIN groups g ON g.id = j."group"'
+        found: dict[str, Counter[str]] = {}
+        try:
+            rows = self.site.rows(sql)
+        except sqlite3.OperationalError:  # the tables are still being made
+            return found
+        for row in rows:
+            found.setdefault(row["step"], Counter())[row["state"]] += 1
+        return found
+
+    def job(self, name: str) -> dict[str, Any]:
+        return dict(json.loads(self.fiducial("job", "show", name, "--json")))
+
+
+@pytest.fixture
+def place(tmp_path: Path, condor_pool: CondorPool) -> Iterator[Place]:
+    folder = tmp_path / "ein Ort ø"
+    folder.mkdir()
+    made = Place(Site(folder), condor_pool)
+    made.site.write(TUNE, "tune")
+    try:
+        yield made
+        if made.site.ledger.exists():
+            made.site.check()
+    finally:
+        condor_pool.clear()
+
+
+def traces_agree(place: Place, campaign: Path) -> None:
+    """Every attempt in the ledger is the one of that number in the folder, with the same result."""
+    sql = """SELECT g.step, g.iteration, j.key, a.number, a.state, a.cause FROM attempts a
+             JOIN jobs j ON j.id = a.job JOIN groups g ON g.id = j."group" """
+    for row in place.site.rows(sql):
+        traces = campaign / ".fiducial" / row["step"] / f"{row['iteration']:02d}" / f"{row['key']}.{row['number']}"
+        result = traces / "result.json"
+        if result.exists():
+            assert json.loads(result.read_text())["cause"] == row["cause"], traces
+        else:
+            assert (traces / "revoked").exists(), traces
+
+
+def test_faser_by_hand_in_a_folder_that_was_moved(place: Place) -> None:
+    """The seeds' folder, their commands, and convergence; followed only after it has ended."""
+    site = calypso.build(place.folder / "a site")
+    site.take_data("450-454", 300)
+    words = ["-y", "2023", "-r", "011705", "-f", "450-454", "-i", "4", "--threshold", "20", *site.options()]
+    words += ["--calypso_path", str(site.calypso), "--backend", "dagman"]
+    (site.source / "broken-00451").write_text("x")
+    told = json.loads(place.fiducial("align", *words, "--json"))
+    assert (told["nodes"], told["submitted"]) == (20, None)
+    name = "Y2023_R011705_F450-454"
+    moved = place.folder / "wo anders ü" / name
+    moved.parent.mkdir()
+    (place.folder / name).rename(moved)
+    for path in ("alignment.dag", "iter01/pre_reco.sh", "iter01/1reco/reco.sub", "iter01/1reco/logs",
+                 "iter01/2kfalignment", "iter02/3millepede/millepede.sub",
+                 "iter02/3millepede/run_millepede.sh"):  # fmt: skip
+        assert (moved / path).exists(), path
+    place.condor("condor_submit_dag", "alignment.dag", folder=moved)
+    place.wait_for_end(moved / "alignment.dag")
+    assert json.loads((moved / "alignment.dag.metrics").read_text())["DagStatus"] == 0
+    for path in ("iter02/1reco/inputforalign.txt", "iter01/2kfalignment/kfalignment_011705_00453.root", "report.html",
+                 "iter02/3millepede/millepede.res", "alignment.dag.nodes.log", "alignment.dag.status"):  # fmt: skip
+        assert (moved / path).stat().st_size, path
+    assert not (moved / "iter03/1reco/inputforalign.txt").exists()
+    assert (moved / "iter01/inputforalign.txt").read_bytes() == (moved / "iter02/1reco/inputforalign.txt").read_bytes()
+    assert "converged" in (moved / "summary.txt").read_text()
+    log = (moved / "iter01/1reco/logs/reco_00451.err").read_text()
+    assert log == ""  # of the second attempt, which went well
+
+    found = json.loads(place.fiducial("follow", str(moved), "--json"))
+    assert (found["state"], found["converged"], found["iteration"]) == ("done", True, 2)
+    assert found["reason"] == "converged after 2 iterations"
+    assert place.job(f"{name}/reco/01/00451")["attempt"] == 2
+    assert "DAGMan     ended, all is done" in place.fiducial("campaign", "show", name)
+    traces_agree(place, moved)
+    assert json.loads(place.fiducial("follow", str(moved), "--json"))["counts"] == found["counts"]
+
+
+def test_rescue_twice_with_a_follower_that_is_killed(place: Place) -> None:
+    gates = [place.gate(1, 1), place.gate(2, 3)]
+    told = place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
+    assert "follow it: fiducial follow tune" in told
+    dag = place.folder / "tune" / "tune.dag"
+    follower = subprocess.Popen(
+        [FIDUCIAL, "follow", "tune", "--quiet"], cwd=place.folder, env=place.environment, stdout=subprocess.DEVNULL
+    )
+    wait_for(lambda: place.site.ledger.exists() and place.states().get("reco", {}).get("done"), "the first job", 60)
+    follower.send_signal(signal.SIGKILL)
+    follower.wait()
+    place.wait_for_end(dag)
+    said = place.fiducial("follow", "tune", code=1)
+    assert "campaign tune failed: step reco of iteration 1: 1 failed of 4 jobs" in said
+    assert "tune/reco/01/00001: failed: the payload ended with exit code 9" in said
+    assert "| the gate is shut" in said
+    assert "fiducial campaign resume tune submits what is left (by tune.dag.rescue001)" in said
+    assert place.job("tune/reco/01/00001")["attempt"] == 1  # no retry would have mended it
+    assert "failed" in (place.folder / "tune/summary.txt").read_text()
+
+    for times, gate in enumerate(gates, 2):
+        gate.unlink()
+        assert "would be submitted" in place.fiducial("campaign", "resume", "tune", "--dry-run")
+        place.fiducial("campaign", "resume", "tune")
+        place.fiducial("follow", "tune", code=1 if times == 2 else 0)
+        place.wait_for_end(dag, times)
+    found = json.loads(place.fiducial("campaign", "show", "tune", "--json"))
+    assert (found["state"], found["converged"], found["iteration"]) == ("done", True, 2)
+    assert (place.folder / "tune/report.txt").read_text().split() == ["4", "8"]
+    assert [place.job(f"tune/reco/01/0000{n}")["attempt"] for n in (0, 1, 2)] == [1, 2, 2]
+    traces_agree(place, place.folder / "tune")
+    place.fiducial("campaign", "resume", "tune", code=5)
+
+
+def test_held_and_released_by_hand_then_removed_and_resumed(place: Place) -> None:
+    waiting = place.gate(1, 0, wait=True)
+    place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
+    dag = place.folder / "tune" / "tune.dag"
+    place.fiducial("campaign", "resume", "tune", code=4)  # the ledger does not know it yet
+    wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.1").exists(), "the job that waits", 60)
+    place.condor("condor_hold", "-constraint", 'DAGNodeName == "reco_01_00000"')
+    wait_for(lambda: "012 (" in Path(f"{dag}.nodes.log").read_text(), "the hold")
+    place.fiducial("follow", "tune", "--once", "--quiet", code=5)  # it waits for a person
+    assert place.states()["reco"]["held"] == 1
+    shown = place.fiducial("campaign", "show", "tune")
+    assert "tune/reco/01/00000: held: via condor_hold (by user" in shown
+    assert "DAGMan     at work as job" in shown
+    place.fiducial("campaign", "resume", "tune", code=5)
+
+    place.condor("condor_release", "-constraint", 'DAGNodeName == "reco_01_00000"')
+    wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.2").exists(), "the next attempt", 60)
+    place.fiducial("follow", "tune", "--once", "--quiet")
+    assert place.job("tune/reco/01/00000")["state"] == "running"
+    cluster = json.loads(place.fiducial("campaign", "show", "tune", "--json"))["dagman"]["job"]
+    place.condor("condor_rm", str(cluster))
+    place.wait_for_end(dag)
+    said = place.fiducial("follow", "tune")
+    assert "DAGMan: was removed" in said
+    before = place.states()["reco"]
+    assert before["done"] >= 2
+    place.fiducial("follow", "tune")  # again, and nothing changes
+    assert place.states()["reco"] == before
+
+    waiting.unlink()
+    place.fiducial("campaign", "resume", "tune")
+    place.fiducial("follow", "tune")
+    assert place.states() == {"reco": {"done": 8}, "fit": {"done": 2}, "report": {"done": 1}}
+    traces_agree(place, place.folder / "tune")
+
+
+def test_what_was_begun_here_ends_as_a_dag(place: Place) -> None:
+    gate = place.gate(2, 1)
+    place.fiducial("run", "tune.toml", "--workers", "2", "--quiet", code=1)
+    gate.unlink()
+    plan = json.loads(place.fiducial("campaign", "export", "tune", "--to", "dagman", "--dry-run", "--json"))
+    assert (plan["jobs"], plan["done"]) == (16, 8)
+    place.fiducial("campaign", "export", "tune", "--to", "dagman", "--submit")
+    place.fiducial("run", "tune.toml", code=5)  # it is DAGMan's by now
+    found = json.loads(place.fiducial("follow", "tune", "--json"))
+    assert (found["state"], found["converged"], found["iteration"]) == ("done", True, 2)
+    nodes = (place.folder / "tune" / "tune.dag").read_text()
+    assert nodes.count(" DONE\n") == 9  # eight jobs, and the node before the second iteration
+    events = (place.folder / "tune" / "tune.dag.nodes.log").read_text()
+    assert "DAG Node: reco_01" not in events
+    assert "DAG Node: reco_02_00001" in events
+    traces_agree(place, place.folder / "tune")
+
+
+def test_a_dag_in_the_wrong_place_or_without_htcondor_says_so(place: Place) -> None:
+    place.fiducial("run", "tune.toml", "--backend", "dagman")
+    done = place.pool.ask("condor_submit_dag", "tune/tune.dag", folder=place.folder)
+    assert done.returncode != 0
+    assert "tune.dag.config" in done.stdout + done.stderr
+    bare = {**os.environ, "PATH": "/usr/bin:/bin", "FIDUCIAL_LEDGER": str(place.site.ledger)}
+    done = subprocess.run(
+        [FIDUCIAL, "run", "tune.toml", "--backend", "dagman", "--submit"], cwd=place.folder, env=bare,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 6
+    assert "there is no command condor_submit_dag here" in done.stderr
