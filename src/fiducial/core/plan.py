@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from fiducial.core.errors import UsageError, WorkflowError
@@ -99,13 +99,12 @@ def instances(step: Step, context: Mapping[str, Any], where: str) -> Iterator[In
         yield Instance(SINGLE, {})
         return
     axes = list(_axes(step.fanout, context, where))
-    if len(axes) == 1:
-        made: Iterable[Instance] = axes[0]()
-    else:
-        made = (_joined(parts) for parts in product(*(axis() for axis in axes)))
+    if all(axis.counted for axis in axes):  # such jobs differ, and there are some
+        yield from _made(axes)
+        return
     seen: set[int] = set()
     empty = True
-    for instance in made:
+    for instance in _made(axes):
         empty = False
         # A hash costs a tenth of the memory of the key; a clash of 64 bits in a million keys is not to be met.
         mark = hash(instance.key)
@@ -118,6 +117,12 @@ def instances(step: Step, context: Mapping[str, Any], where: str) -> Iterator[In
         yield instance
     if empty:
         raise WorkflowError(f"{where}: the fan-out makes no job", hint=_why_empty(step.fanout))
+
+
+def _made(axes: list[_Axis]) -> Iterable[Instance]:
+    if len(axes) == 1:
+        return axes[0].make()
+    return (_joined(parts) for parts in product(*(axis.make() for axis in axes)))
 
 
 def count(step: Step, context: Mapping[str, Any], where: str) -> int:
@@ -138,7 +143,16 @@ def _joined(parts: tuple[Instance, ...]) -> Instance:
     return Instance("-".join(part.key for part in parts), values)
 
 
-_Axis = Callable[[], Iterator[Instance]]
+class _Axis(NamedTuple):
+    """One direction of a fan-out.
+
+    Args:
+        make: its instances, every time from the beginning.
+        counted: whether they are the numbers of a range, each with its own name.
+    """
+
+    make: Callable[[], Iterator[Instance]]
+    counted: bool = False
 
 
 def _axes(fanout: Fanout, context: Mapping[str, Any], where: str) -> Iterator[_Axis]:
@@ -171,7 +185,7 @@ def _paths(paths: list[str], name: str) -> _Axis:
             stem = PurePath(path).stem
             yield Instance(safe_key(stem), {name: path, "stem": stem})
 
-    return make
+    return _Axis(make)
 
 
 def _numbers(value: Any, name: str, width: int, where: str) -> _Axis:
@@ -181,16 +195,20 @@ def _numbers(value: Any, name: str, width: int, where: str) -> _Axis:
         raise WorkflowError(f"{where}: {error.message}", hint=error.hint) from None
     except (TypeError, ValueError) as error:
         raise WorkflowError(f"{where}: not a list of numbers: {error}") from None
-    return lambda: (Instance(str(number).zfill(width), {name: number}) for number in numbers)
+
+    def make() -> Iterator[Instance]:
+        return (Instance(str(number).zfill(width), {name: number}) for number in numbers)
+
+    return _Axis(make, isinstance(numbers, range))
 
 
 def _chunks(chunks: Chunks, context: Mapping[str, Any], where: str) -> _Axis:
     total = _whole(chunks.total, context, f"{where}.total")
     if chunks.count is not None:
         count = _whole(chunks.count, context, f"{where}.count")
-        return lambda: _parts((total * part // count, total * (part + 1) // count) for part in range(count))
+        return _Axis(lambda: _parts((total * part // count, total * (part + 1) // count) for part in range(count)))
     size = _whole(chunks.size, context, f"{where}.size")
-    return lambda: _parts((start, min(start + size, total)) for start in range(0, total, size))
+    return _Axis(lambda: _parts((start, min(start + size, total)) for start in range(0, total, size)))
 
 
 def _parts(bounds: Iterable[tuple[int, int]]) -> Iterator[Instance]:
@@ -220,7 +238,7 @@ def _values(values: Any, name: str, where: str) -> _Axis:
             else:
                 yield Instance(safe_key(str(item)), {name: item})
 
-    return make
+    return _Axis(make)
 
 
 def safe_key(text: str) -> str:

@@ -146,7 +146,7 @@ class NodeFile:
         words = []
         for name, value in instance.values.items():
             kind = _kind(value)
-            if not kind or kind != self._kinds.get(name) or not _SIMPLE.fullmatch(str(value)):
+            if not kind or kind != self._kinds.get(name) or (kind == "text" and not _SIMPLE.fullmatch(value)):
                 return None
             words.append(f"{name}={value}")
         return " ".join(words)

@@ -63,7 +63,7 @@ class Group:
         """The name of a job's node."""
         if key == SINGLE:
             return f"{self.prefix}_all" if self.prefix.upper() in _RESERVED else self.prefix
-        return f"{self.prefix}_{key.replace('+', '%2B')}"  # DAGMan keeps + for itself
+        return f"{self.prefix}_{key if '+' not in key else key.replace('+', '%2B')}"  # DAGMan keeps + for itself
 
 
 @dataclass(frozen=True)
