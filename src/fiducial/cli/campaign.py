@@ -301,6 +301,9 @@ def cancel(name: Name, dry_run: Dry = False) -> None:
         if row["state"] == "cancelled" and not active:
             typer.echo(f"campaign {found.name} was cancelled before: nothing is left to end")
             return
+        from fiducial.cli import dag
+
+        dag.remove(found.folder)
         scheduler.cancel(found.id, user())
         typer.echo(f"campaign {found.name} cancelled" + (f": {_jobs(waiting)} will never start" if waiting else ""))
         if active:

@@ -26,6 +26,7 @@ __all__ = [
     "must_be_dagman",
     "must_not_be_dag",
     "plan_of",
+    "remove",
     "resume",
     "tell_resumed",
     "tell_written",
@@ -210,6 +211,20 @@ def resume(folder: Path, site: str | None, *, dry_run: bool = False) -> dict[str
     if not dry_run:
         found["submitted"] = submit_dag(plan, folder, chosen.commands if chosen else None)
     return found
+
+
+def remove(folder: Path) -> None:
+    """Take DAGMan out of the queue, with all its nodes, if it has the campaign in a folder and is at work."""
+    if not is_dag(folder):
+        return
+    from fiducial.batch.dagman.control import manager
+    from fiducial.batch.dagman.control import remove as remove_dag
+    from fiducial.batch.dagman.plan import read_plan
+
+    plan = read_plan(folder)
+    cluster = manager(folder, plan.dag).cluster
+    if remove_dag(folder, plan.dag):
+        typer.echo(f"DAGMan, job {cluster}, is taken out of the queue")
 
 
 def tell_resumed(found: Mapping[str, Any], json_: bool) -> None:

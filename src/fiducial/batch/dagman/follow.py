@@ -91,6 +91,7 @@ class DagBackend:
         self._silent: set[JobKey] = set()  # of which no log tells: scripts run them
         self._dirty: set[JobKey] = set()
         self._late: dict[JobKey, float] = {}  # ended, and their results are still to appear
+        self._unwanted: set[JobKey] = set()  # cancelled, and in no queue
 
     # ------------------------------------------------------------------------------------------------- association
 
@@ -187,10 +188,24 @@ class DagBackend:
         """What has become of jobs about which the logs said something, and of those of which they never do."""
         wanted = self._dirty | self._silent | self._late.keys()
         self._dirty = set()
-        events: list[Event] = []
+        events = self._forget_unwanted()
         for key in wanted & self._jobs.keys():
             events += self._examine(key, self._jobs[key])
         return events
+
+    def _forget_unwanted(self) -> list[Event]:
+        """What was cancelled before it was in any queue: the attempt can begin no more."""
+        events: list[Event] = []
+        for key in self._unwanted & self._jobs.keys():
+            if self._revoked(self._jobs[key].directory):
+                result = verdict(key, self.plan.ledger, "killed", "stopped", "stopped before it started")
+                events.append(self._end(key, Finished(*key, result)))
+        self._unwanted = set()
+        return events
+
+    def _is_queued(self, key: JobKey) -> bool:
+        node = self._nodes.get(self._jobs[key].node)
+        return node is not None and bool(node.cluster) and not node.ended
 
     def _examine(self, key: JobKey, job: _Job) -> list[Event]:
         result = read_result(job.directory)
@@ -264,10 +279,9 @@ class DagBackend:
 
     def cancel(self, jobs: Iterable[JobKey]) -> None:
         """Take nodes' jobs out of the queue; DAGMan is told nothing, and may try them again."""
-        wanted = [key for key in jobs if key in self._jobs]
+        wanted = {key for key in jobs if key in self._jobs}
         self._order("condor_rm", wanted)
-        for key in wanted:  # what was never submitted needs no command: nobody can begin it any more
-            self._dirty.add(key)
+        self._unwanted |= {key for key in wanted if not self._is_queued(key)}
 
     def hold(self, jobs: Iterable[JobKey]) -> None:
         """Keep nodes' jobs from starting."""
@@ -278,11 +292,8 @@ class DagBackend:
         self._order("condor_release", jobs)
 
     def _order(self, what: str, jobs: Iterable[JobKey]) -> None:
-        clusters = []
-        for key in jobs:
-            node = self._nodes.get(self._jobs[key].node) if key in self._jobs else None
-            if node is not None and not node.ended:
-                clusters.append(str(node.cluster))
+        queued = [key for key in jobs if key in self._jobs and self._is_queued(key)]
+        clusters = [str(self._nodes[self._jobs[key].node].cluster) for key in queued]
         if not clusters:
             return
         with suppress(BackendError):  # what left the queue meanwhile cannot be ordered about, and tells by its events

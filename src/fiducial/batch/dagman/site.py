@@ -8,10 +8,11 @@ from pathlib import Path
 from pydantic import Field
 
 from fiducial.batch.dagman.follow import DagBackend
+from fiducial.batch.dagman.plan import is_dag
 from fiducial.batch.dagman.submit import Options
 from fiducial.batch.kinds import Kind
 from fiducial.batch.site import Site, Wishes
-from fiducial.core.errors import ConfigurationError
+from fiducial.core.errors import ConfigurationError, StateError
 
 __all__ = ["KIND", "NAME", "DagmanSite", "options_of"]
 
@@ -64,7 +65,13 @@ def _lines(wishes: Wishes, name: str) -> dict[str, str]:
 
 
 def _open(site: DagmanSite, folder: Path) -> DagBackend:
-    return DagBackend(folder.parents[2], commands=site.commands)
+    here = folder.parents[2]
+    if not is_dag(here):
+        raise StateError(
+            "DAGMan is given whole campaigns, and no single jobs",
+            hint=f"fiducial run FILE --site {site.name} writes a DAG; fiducial site test htcondor tries out the pool",
+        )
+    return DagBackend(here, commands=site.commands)
 
 
 KIND = Kind("DAGMan", DagmanSite, _open)
