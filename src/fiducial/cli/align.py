@@ -87,8 +87,8 @@ def align(
             words.note(note)
         typer.echo(plan.source.text, nl=False)
         return
-    _check(plan, single)
     dag = _dag(site, submit, {"--workers": workers, "--memory": memory, "--once": once or None}, update=continue_)
+    _check(plan, single, dag)
     if dry_run:
         from fiducial.cli.run import tell_plan
 
@@ -107,10 +107,11 @@ def align(
 # ------------------------------------------------------------------------------------------------- what happens
 
 
-def _check(plan: Plan, single: Once | None) -> None:
+def _check(plan: Plan, single: Once | None, dag: Any) -> None:
     from fiducial.alignment.faser import premises
+    from fiducial.alignment.faser.htcondor import still_needless
 
-    for note in plan.notes:
+    for note in plan.notes if dag is None else filter(None, map(still_needless, plan.notes)):
         words.note(note)
     found = premises.check(plan) if single is None else premises.check_once(plan, single)
     for note in found:
@@ -129,13 +130,24 @@ def _dag(site: str | None, submit: bool, others: dict[str, Any], *, update: bool
 
 
 def _write_dag(plan: Plan, site: Any, *, submit: bool, show: bool, json_: bool) -> None:
+    from dataclasses import replace
+
     from fiducial.alignment.faser.dag import layout
+    from fiducial.alignment.faser.htcondor import requirements, with_fit_limits
     from fiducial.alignment.faser.layout import scope_of
     from fiducial.cli.dag import plan_of, tell_written, write_dag
 
-    names = layout(plan.prepared.workflow, scope_of(plan.prepared))
-    dag = plan_of(plan.prepared, site, names)
-    found = write_dag(dag, site, submit=submit, show=show, begun=lambda: _lay_out(plan, None))
+    config = plan.request.config
+    prepared = replace(plan.prepared, workflow=with_fit_limits(plan.prepared.workflow, config))
+    dag = plan_of(prepared, site, layout(prepared.workflow, scope_of(prepared)))
+    found = write_dag(
+        dag,
+        site,
+        requirements=requirements(config),
+        submit=submit,
+        show=show,
+        begun=lambda: _lay_out(plan, None),
+    )
     tell_written(found, json_)
 
 

@@ -101,16 +101,17 @@ def _resources(step: Step) -> dict[str, str]:
     if resources.disk:
         found["request_disk"] = str(-(-resources.disk // 2**10))
     if resources.flavour:
-        found["+JobFlavour"] = f'"{_choice([_flavour(seconds, resources.flavour) for seconds in wall])}"'
+        found["+JobFlavour"] = f'"{_choice(_flavours(resources.flavour, wall))}"'
     elif resources.walltime:
         found["+MaxRuntime"] = _choice([f"{int(seconds)}" for seconds in wall])
     return found
 
 
-def _flavour(seconds: float, least: str) -> str:
-    """The shortest flavour that lasts so long; the longest that there is if none does."""
-    fitting = [name for name, longest in FLAVOURS.items() if longest >= seconds]
-    return least if FLAVOURS[least] == seconds else (fitting or list(FLAVOURS))[0 if fitting else -1]
+def _flavours(first: str, wall: Sequence[float]) -> list[str]:
+    """The flavour that was asked for, and by the number of the retry longer ones, as far as there are."""
+    wanted = [FLAVOURS[first] * seconds / wall[0] for seconds in wall]
+    longest = list(FLAVOURS)[-1]
+    return [next((name for name, most in FLAVOURS.items() if most >= seconds), longest) for seconds in wanted]
 
 
 def _choice(values: Sequence[str]) -> str:
