@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from fiducial.batch.backend import Event
 from fiducial.batch.queue.backend import QueueBackend
 from fiducial.batch.queue.system import Bundle, Ref, Status
 from fiducial.batch.site import Site
-from fiducial.core.errors import BackendError
+from fiducial.core.errors import BackendError, QueueFullError
 
 
 class Clock:
@@ -34,6 +35,7 @@ class FakeSystem:
     Attributes:
         queue: what is in the queue, and how it is.
         history: what accounting will say.
+        room: how many jobs fit into the queue.
         calls: names of the commands that were run, in their order.
     """
 
@@ -49,6 +51,7 @@ class FakeSystem:
         self.failures: dict[str, list[BackendError]] = {}
         self.lose_answers = 0
         self.forgotten: list[str] = []
+        self.room: float = math.inf
 
     @contextmanager
     def unreachable(self) -> Iterator[None]:
@@ -67,6 +70,8 @@ class FakeSystem:
 
     def submit(self, bundle: Bundle) -> str:
         self._call("submit")
+        if len(self.queue) + len(bundle.keys) > self.room:
+            raise QueueFullError("so many jobs are enough")
         native = str(100 + len(self.bundles))
         self.bundles[native] = bundle
         self.queue |= {Ref(native, place): Status("pending") for place in range(1, len(bundle.keys) + 1)}

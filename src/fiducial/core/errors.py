@@ -28,6 +28,7 @@ __all__ = [
     "FolderError",
     "LedgerError",
     "NotFoundError",
+    "QueueFullError",
     "StateError",
     "SteeringError",
     "UsageError",
@@ -111,6 +112,13 @@ class BackendError(FiducialError):
     def __init__(self, message: str, *, hint: str = "", transient: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.transient = transient
+
+
+class QueueFullError(BackendError):
+    """A queue takes no more jobs until some of those in it have ended."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint, transient=True)
 
 
 class DataError(FiducialError):

@@ -66,6 +66,29 @@ def test_no_more_is_taken_than_the_site_allows(tmp_path: Path) -> None:
     assert rig.backend.capacity() == 2
 
 
+def test_a_queue_that_has_its_fill_gets_less_and_the_rest_when_there_is_room_again(rig: Rig) -> None:
+    rig.system.room = 6
+    waiting = [rig.spec(job) for job in range(1, 11)]
+    for _ in range(8):
+        if room := rig.backend.capacity():
+            del waiting[: len(rig.backend.submit(waiting[:room]))]
+    assert len(rig.system.queue) == 6
+    assert rig.backend.capacity() == 0
+    assert rig.backend.trouble == "so many jobs are enough"
+    assert len(rig.traces()) == len(rig.system.bundles)
+    for ref in list(rig.system.queue):
+        rig.system.end(ref, DONE)
+    rig.wait(70)
+    for _ in range(4):
+        if room := rig.backend.capacity():
+            del waiting[: len(rig.backend.submit(waiting[:room]))]
+    assert not waiting
+    assert not rig.backend.trouble
+    assert sorted(key for bundle in rig.system.bundles.values() for key in bundle.keys) == [
+        (j, 1) for j in range(1, 11)
+    ]
+
+
 def test_what_the_site_adds_is_in_the_specification(tmp_path: Path) -> None:
     rig = Rig(tmp_path, environment_script="/setup.sh", scratch="$TMPDIR", python="/opt/my python")
     rig.backend.submit([rig.spec(1), rig.spec(2, environment_script="/own.sh")])
@@ -118,6 +141,26 @@ def test_release_is_carried_to_the_batch_system_once(rig: Rig) -> None:
         rig.wait(1)
     assert rig.system.calls.count("release") == 1
     assert told(rig.wait(61)) == [("Queued", 1, "")]
+
+
+def test_a_release_soon_after_a_hold_is_carried_out(rig: Rig) -> None:
+    rig.submit(1)
+    for order in (rig.backend.hold, rig.backend.hold, rig.backend.release, rig.backend.release, rig.backend.hold):
+        order([(1, 1)])
+        rig.wait(2)
+    assert [call for call in rig.system.calls if call in ("hold", "release")] == ["hold", "release", "hold"]
+
+
+def test_a_result_counts_though_the_queue_lags_behind(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, fastest_poll=1, slowest_poll=1)
+    [ref] = rig.submit(1)
+    rig.system.run(ref)
+    assert told(rig.wait(3)) == [("Started", 1, "")]
+    rig.system.end(ref, DONE)
+    rig.system.run(ref)
+    calls = len(rig.system.calls)
+    assert told(rig.wait(1.5)) == [("Finished", 1, "ok")]
+    assert "news" in rig.system.calls[calls:]
 
 
 def test_a_hold_with_a_cause_that_a_retry_mends_ends_the_attempt(rig: Rig) -> None:

@@ -33,10 +33,11 @@ from fiducial.batch.claims import read_result, revoke
 from fiducial.batch.queue.journal import Journal
 from fiducial.batch.queue.orders import Orders
 from fiducial.batch.queue.requests import kinds_of
+from fiducial.batch.queue.room import Room
 from fiducial.batch.queue.system import BatchSystem, Bundle, Ref, Request, Status
 from fiducial.batch.site import Site
 from fiducial.batch.verdicts import verdict
-from fiducial.core.errors import BackendError
+from fiducial.core.errors import BackendError, QueueFullError
 from fiducial.runner import runner
 
 __all__ = ["QueueBackend"]
@@ -62,6 +63,7 @@ class _Job:
     ending: Status | None = None
     asked: int = 0
     unwanted: bool = False
+    order: str = ""
     ordered: float = float("-inf")
 
     @property
@@ -114,6 +116,7 @@ class QueueBackend:
         self._unsure: dict[str, float] = {}
         self._over: list[Bundle] = []
         self._orders = Orders(system, site.fastest_poll)
+        self._room = Room(site.slowest_poll)
         self._events: list[Event] = []
         self._next_look = self._next_question = self._next_cleaning = 0.0
         self._pause = site.fastest_poll
@@ -121,26 +124,51 @@ class QueueBackend:
     # ------------------------------------------------------------------------------------------------- submission
 
     def capacity(self) -> int:
-        """How many more jobs the site allows in the queue; none while the batch system cannot be reached."""
-        return 0 if self._unsure else max(0, self._site.max_jobs - len(self._jobs))
+        """How many more jobs the site and its queue allow; none while the batch system cannot be reached."""
+        if self._unsure:
+            return 0
+        return int(min(max(0, self._site.max_jobs - len(self._jobs)), self._room.most(self._clock())))
 
     def submit(self, specs: Sequence[JobSpec]) -> list[Submission]:
         """Hand over jobs, those of a kind together; what the batch system refuses for good ends as failed."""
         taken: list[Submission] = []
-        most = min(self._system.most, self._site.max_array or self._system.most)
+        most = self._most()
         for request, kind in kinds_of(specs, self._site):
             for start in range(0, len(kind), most):
-                if self._unsure:
+                new = self._hand_over(kind[start : start + most], request)
+                taken += new
+                if self._unsure or not new:
                     return taken
-                taken += self._hand_over(kind[start : start + most], request)
         return taken
+
+    def _most(self) -> int:
+        """Jobs in one submission."""
+        try:
+            system = self._system.most
+        except BackendError as error:
+            self.trouble = error.message
+            raise
+        return int(min(system, self._site.max_array or system, max(1, self._room.most(self._clock()))))
 
     def _hand_over(self, specs: Sequence[JobSpec], request: Request) -> list[Submission]:
         bundle = self._journal.write(specs, request, ".".join(specs[0]["name"].split("/")[:3]))
         self._follow(bundle, bundle.keys)
-        bundle = self._try(bundle)
+        try:
+            bundle = self._try(bundle)
+        except QueueFullError as error:
+            self._take_back(bundle, error)
+            return []
         native = bundle.native
         return [Submission(*key, f"{native}.{place}" if native else "") for place, key in enumerate(bundle.keys, 1)]
+
+    def _take_back(self, bundle: Bundle, error: BackendError) -> None:
+        """Forget a submission that the queue has no room for; its jobs are handed over again."""
+        self.trouble = error.message
+        self._room.refused(len(bundle.keys), self._clock())
+        for key in bundle.keys:
+            del self._jobs[key]
+        del self._bundles[bundle.token], self._open[bundle.token]
+        self._journal.remove(bundle)
 
     def _follow(self, bundle: Bundle, keys: Iterable[JobKey]) -> None:
         wanted = set(keys)
@@ -154,6 +182,8 @@ class QueueBackend:
         """Submit; an answer that was lost is looked for later, a refusal ends the jobs."""
         try:
             native = self._system.submit(bundle)
+        except QueueFullError:
+            raise
         except BackendError as error:
             if error.transient:
                 self._doubt(bundle, error)
@@ -164,6 +194,8 @@ class QueueBackend:
 
     def _accept(self, bundle: Bundle, native: str) -> Bundle:
         accepted = self._journal.accepted(bundle, native)
+        self._room.taken()
+        self.trouble = ""
         self._unsure.pop(bundle.token, None)
         self._bundles[bundle.token] = accepted
         for key in self._open[bundle.token]:
@@ -192,16 +224,15 @@ class QueueBackend:
             bundle = self._bundles[token]
             try:
                 native = self._system.find(bundle)
+                self.trouble = ""
+                if native is None:
+                    self._try(bundle)
+                else:
+                    self._accept(bundle, native)
             except BackendError as error:
                 if not error.transient:
                     raise
                 self._doubt(bundle, error)
-                continue
-            self.trouble = ""
-            if native is None:
-                self._try(bundle)
-            else:
-                self._accept(bundle, native)
 
     # ----------------------------------------------------------------------------------------------------- events
 
@@ -297,7 +328,9 @@ class QueueBackend:
                     job.told = "held"
                     self._events.append(Held(*job.key, status.reason))
             case "running":
-                job.gone_since = None
+                # A queue that lags behind does not undo what a result says.
+                if job.gone_since is not None and not (job.directory / "result.json").exists():
+                    job.gone_since = None
                 self._runs(job, status)
             case "pending":
                 job.gone_since, job.asked = None, 0
@@ -426,12 +459,19 @@ class QueueBackend:
         """Stop jobs: what has not started never will, and what runs is terminated."""
         for key in jobs:
             job = self._jobs.get(key)
-            if job is None or self._clock() < job.ordered + _ORDERS_AGAIN_SECONDS:
+            if job is None or not self._is_due(job, "cancel"):
                 continue
-            job.unwanted, job.ordered = True, self._clock()
+            job.unwanted = True
             self._withdraw(job)
             if self._site.shared and revoke(job.directory):
                 self._end(job, "killed", "stopped", "stopped before it started")
+
+    def _is_due(self, job: _Job, order: str) -> bool:
+        """Whether to carry out an order, which comes again until it shows; not the same one every second."""
+        if job.order == order and self._clock() < job.ordered + _ORDERS_AGAIN_SECONDS:
+            return False
+        job.order, job.ordered = order, self._clock()
+        return True
 
     def _withdraw(self, job: _Job) -> None:
         """Take a job out of the queue, with others, at the next occasion."""
@@ -442,20 +482,18 @@ class QueueBackend:
         """Keep those from starting that have not, and stop the others."""
         for key in jobs:
             job = self._jobs.get(key)
-            if job is None or self._clock() < job.ordered + _ORDERS_AGAIN_SECONDS:
+            if job is None:
                 continue
             if job.told == "running" or job.directory.exists() or not job.bundle.native:
                 self.cancel([key])
-            else:
-                job.ordered = self._clock()
+            elif self._is_due(job, "hold"):
                 self._orders.add("hold", job.ref)
 
     def release(self, jobs: Iterable[JobKey]) -> None:
         """Let jobs run that the batch system holds."""
         for key in jobs:
             job = self._jobs.get(key)
-            if job is not None and job.bundle.native and self._clock() >= job.ordered + _ORDERS_AGAIN_SECONDS:
-                job.ordered = self._clock()
+            if job is not None and job.bundle.native and self._is_due(job, "release"):
                 self._orders.add("release", job.ref)
 
     def _carry_orders(self) -> None:
