@@ -21,7 +21,7 @@ class Commands:
         label: the system's name for people.
         transient: matches what the commands say when the same call may succeed later.
         folder: where the commands are; by default PATH says it.
-        environment: variables that the commands need beside ours.
+        environment: variables that the commands need beside ours, or None for those that they must not have.
         timeout: seconds after which a command is given up, as its daemon does not answer.
     """
 
@@ -31,13 +31,14 @@ class Commands:
         transient: re.Pattern[str],
         *,
         folder: Path | None = None,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
         timeout: float = 60.0,
     ) -> None:
         self._label = label
         self._transient = transient
         self._folder = folder
-        self._environment = {**os.environ, **(environment or {})}
+        whole = {**os.environ, **(environment or {})}
+        self._environment = {name: value for name, value in whole.items() if value is not None}
         self._timeout = timeout
 
     def ask(self, argv: Sequence[str], *, allowed: re.Pattern[str] | None = None) -> str:
@@ -95,6 +96,7 @@ class Commands:
         return path
 
     def _failure(self, command: str, code: int, words: str) -> BackendError:
-        last = "; ".join(words.splitlines()[-3:]) or f"exit code {code}"
+        said = [line.removeprefix(f"{command}: ").removeprefix("error: ") for line in words.splitlines()[-3:]]
+        last = "; ".join(said) or f"exit code {code}"
         transient = code < 0 or self._transient.search(words) is not None
         return BackendError(f"{self._label}: {command}: {last}", transient=transient)

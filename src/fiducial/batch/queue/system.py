@@ -114,14 +114,16 @@ class BatchSystem(Protocol):
 
     Attributes:
         label: the system's name for people.
-        most: jobs that fit in one submission.
         reads_log: whether `news` reads a log of what is new, which costs the batch system nothing, rather than ask for
             all that is in the queue.
     """
 
     label: str
-    most: int
     reads_log: bool
+
+    @property
+    def most(self) -> int:
+        """Jobs that fit in one submission."""
 
     def submit(self, bundle: Bundle) -> str:
         """Hand over a bundle, and return its name there.
