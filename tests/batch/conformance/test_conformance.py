@@ -25,7 +25,7 @@ def go(player: Player) -> None:
 
 
 def test_a_job_is_done_when_its_outputs_are_proved(player: Player) -> None:
-    text = 'echo hello > {{ output }}; echo \'{"chi2": 1.5}\' > "$FIDUCIAL_METRICS"; sleep 1'
+    text = 'echo hello > "{{ output }}"; echo \'{"chi2": 1.5}\' > "$FIDUCIAL_METRICS"; sleep 1'
     player.create({"a": script(text, fanout=fan(3), outputs=["out {{ file }} ü.txt"], metrics=["chi2"])})
     player.play()
     assert player.counts() == {"done": 3}
@@ -86,14 +86,14 @@ def test_a_runner_that_was_killed_with_all_it_ran_is_run_again(player: Player) -
 
 
 FIT = """
-cat {{ inputs.all | join(" ") }} > {{ output }}
+cat {% for path in inputs.all %}"{{ path }}" {% endfor %} > "{{ output }}"
 echo "{\\"shift\\": 0.$((4 - {{ iteration }}))}" > "$FIDUCIAL_METRICS"
 """
 
 
 def test_steps_wait_for_each_other_and_iterations_end_when_they_may(player: Player) -> None:
     reco = script(
-        "echo {{ iteration }} > {{ output }}", fanout=fan(3), iterate=True, outputs=["{{ iteration }}.{{ file }}"]
+        'echo {{ iteration }} > "{{ output }}"', fanout=fan(3), iterate=True, outputs=["{{ iteration }}.{{ file }}"]
     )
     inputs = {"all": {"from": "reco"}}
     fit = script(FIT, iterate=True, after="reco", inputs=inputs, outputs=["fit.{{ iteration }}"], metrics=["shift"])
@@ -221,7 +221,7 @@ def test_what_is_refused_fails_with_the_systems_own_words(player: Player) -> Non
 def test_a_submission_whose_answer_was_lost_is_in_the_queue_once(
     player: Player, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    player.create({"a": script("echo once >> {{ folder }}/log.{{ file }}; sleep 1", fanout=fan(3))})
+    player.create({"a": script('echo once >> "{{ folder }}/log.{{ file }}"; sleep 1', fanout=fan(3))})
     player.start()
     system = player.backend._system
     submit, calls = system.submit, []
@@ -246,7 +246,7 @@ def test_a_submission_whose_answer_was_lost_is_in_the_queue_once(
 def test_an_engine_killed_between_submission_and_its_record_left_each_job_in_the_queue_once(
     player: Player, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    player.create({"a": script("echo once >> {{ folder }}/log.{{ file }}; sleep 2", fanout=fan(5))})
+    player.create({"a": script('echo once >> "{{ folder }}/log.{{ file }}"; sleep 2', fanout=fan(5))})
     player.start()
 
     def die(bundle: Any, native: str) -> Any:
@@ -264,7 +264,7 @@ def test_an_engine_killed_between_submission_and_its_record_left_each_job_in_the
 
 
 def test_jobs_go_on_without_an_engine_and_the_next_one_finds_them(player: Player) -> None:
-    player.create({"a": script("sleep 2; echo done > {{ output }}", fanout=fan(4), outputs=["{{ file }}.txt"])})
+    player.create({"a": script('sleep 2; echo done > "{{ output }}"', fanout=fan(4), outputs=["{{ file }}.txt"])})
     player.play(player.has(submitted=1))
     player.stop()
     player.rig.pool.wait_for(lambda: player.rig.in_queue() == 0, "an empty queue", 90)
