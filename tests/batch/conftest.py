@@ -6,10 +6,12 @@ as well it cannot, and these are skipped.
 
 from __future__ import annotations
 
+import getpass
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,11 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
             config.stash[WHY_NOT] = f" ({error})"
 
 
-def pool_for_session(request: pytest.FixtureRequest, kind: type[Pool]) -> Iterator[Pool]:
+def pool_for_session(request: pytest.FixtureRequest, kind: type[Pool], extra: str = "") -> Iterator[Any]:
     """Run a pool while it is used, in a folder with a short path: a socket's may have 107 characters."""
     if obstacle := kind.obstacle():
         pytest.skip(obstacle + request.config.stash.get(WHY_NOT, ""))
-    with kind(Path(tempfile.mkdtemp(prefix="fiducial-pool-")), passing=True) as pool:
+    with kind(Path(tempfile.mkdtemp(prefix="fiducial-pool-")), extra=extra, passing=True) as pool:
         RUNNING.append(pool)
         yield pool
         RUNNING.remove(pool)
@@ -75,6 +77,16 @@ def slurm_pool(request: pytest.FixtureRequest) -> Iterator[SlurmPool]:
 def slurm_pool_with_accounting(request: pytest.FixtureRequest) -> Iterator[SlurmPoolWithAccounting]:
     """Slurm with 24 cores, and accounting in a database."""
     yield from pool_for_session(request, SlurmPoolWithAccounting)
+
+
+@pytest.fixture(scope="session")
+def slurm_pool_with_limits(request: pytest.FixtureRequest) -> Iterator[SlurmPoolWithAccounting]:
+    """Slurm with accounting, by which limits can be set, and which kills jobs for the memory that they take."""
+    extra = "AccountingStorageEnforce=limits,qos\nJobAcctGatherParams=OverMemoryKill"
+    for pool in pool_for_session(request, SlurmPoolWithAccounting, extra):
+        pool.run("sacctmgr", "-i", "add", "account", "physics")
+        pool.run("sacctmgr", "-i", "add", "user", getpass.getuser(), "account=physics")
+        yield pool
 
 
 @pytest.fixture(scope="session")
