@@ -209,6 +209,9 @@ def resume(
     from fiducial.cli.run import carry, exit_code, place_of, tell
     from fiducial.engine import supervisor
 
+    if dag.is_dag(Path(name)):  # by its folder, which nobody needs to have followed
+        dag.tell_resumed(dag.resume(Path(name).absolute(), site, dry_run=dry_run), json_)
+        return
     with opened() as database:
         scheduler, found, row = _engine_side(database, name, "resumed")
         if dag.is_dag(found.folder):

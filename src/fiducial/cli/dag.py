@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fiducial.core.errors import FiducialError, StateError, UsageError
+from fiducial.core.places import is_dag
 
 if TYPE_CHECKING:
     from fiducial.batch.dagman.plan import Layout, Plan
@@ -153,13 +154,6 @@ def _from_here(place: str) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def is_dag(folder: Path) -> bool:
-    """Whether DAGMan has the campaign in a folder."""
-    from fiducial.batch.dagman import plan
-
-    return plan.is_dag(folder)
-
-
 def must_not_be_dag(folder: Path) -> None:
     """Nothing else may run a campaign's jobs that DAGMan runs.
 
@@ -244,8 +238,6 @@ def tell_resumed(found: Mapping[str, Any], json_: bool) -> None:
 
 def manager_view(folder: Path) -> dict[str, Any] | None:
     """How DAGMan itself is, for a campaign that it has; None for others."""
-    from fiducial.batch.dagman.plan import is_dag
-
     if not is_dag(folder):
         return None
     from fiducial.batch.dagman.control import manager, rescue_file

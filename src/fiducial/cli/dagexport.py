@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fiducial.core.errors import StateError, UsageError
+from fiducial.core.places import is_dag
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -90,7 +91,8 @@ def _plan(connection: Connection, campaign: Campaign, site: DagmanSite) -> Plan:
     names, variables = json.loads(row["names"]), json.loads(row["variables"])
     workflow = _with_files(connection, campaign)
     prepared = Prepared(workflow, campaign.name, campaign.folder, names, variables, campaign.max_iterations)
-    plan = plan_of(prepared, site, ledger=campaign.ledger, done=_done(connection, campaign))
+    ledger = None if is_dag(campaign.folder) else campaign.ledger  # a DAG that was followed has a name of its own
+    plan = plan_of(prepared, site, ledger=ledger, done=_done(connection, campaign))
     return replace(plan, layout=layout(plan.workflow, plan.scope)) if is_alignment(workflow) else plan
 
 

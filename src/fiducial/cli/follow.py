@@ -15,7 +15,7 @@ app = subject_app()
 
 @app.command()
 def follow(
-    folder: Annotated[Path, typer.Argument(help="The DAG's folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The DAG's folder.")],
     once: Annotated[bool, typer.Option("--once", help="Take in what there is now, and end; for cron.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,

@@ -128,7 +128,9 @@ def execute(
         begun: called when the campaign is created and its folder its own, before anything runs.
     """
     from fiducial import settings
+    from fiducial.cli.dag import must_not_be_dag
 
+    must_not_be_dag(prepared.folder)
     chosen = settings.load(project=ledger_of)
     with place_of(chosen, site, workers, memory) as place:
         from fiducial.engine import supervisor

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["LOCAL", "archived_traces", "attempt_directory", "queue_folder"]
+__all__ = ["DAG_PLAN", "LOCAL", "archived_traces", "attempt_directory", "is_dag", "queue_folder"]
 
 #: Name of the site that this machine is.
 LOCAL = "local"
+
+
+#: Where the plan of a campaign that is a DAG lies in the DAG's folder.
+DAG_PLAN = ".fiducial/dag.json"
+
+
+def is_dag(folder: Path) -> bool:
+    """Whether a folder holds a campaign's DAG, which DAGMan runs and nobody else."""
+    return (folder / DAG_PLAN).is_file()
 
 
 def attempt_directory(folder: Path, step: str, iteration: int, key: str, attempt: int) -> Path:

@@ -217,7 +217,8 @@ def test_held_and_released_by_hand_then_removed_and_resumed(place: Place) -> Non
     waiting = place.gate(1, 0, wait=True)
     place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
     dag = place.folder / "tune" / "tune.dag"
-    place.fiducial("campaign", "resume", "tune", code=4)  # the ledger does not know it yet
+    place.fiducial("campaign", "resume", "tune", code=5)  # DAGMan is at work, as the folder of that name says
+    place.fiducial("campaign", "show", "tune", code=4)  # nobody has followed it yet
     wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.1").exists(), "the job that waits", 60)
     place.condor("condor_hold", "-constraint", 'DAGNodeName == "reco_01_00000"')
     wait_for(lambda: "012 (" in Path(f"{dag}.nodes.log").read_text(), "the hold")

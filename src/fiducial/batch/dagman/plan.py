@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from fiducial.core.errors import DataError, NotFoundError
+from fiducial.core.places import DAG_PLAN
 from fiducial.core.plan import SINGLE, Instance, campaign_scope, instances
 from fiducial.core.variables import Scope
 from fiducial.core.workflow import Glob, Step, Workflow
 from fiducial.core.workflowfile import dump_json, parse_json
 
-__all__ = ["PLAN", "Group", "Layout", "Plan", "frozen", "is_dag", "read_plan"]
-
-#: Where the plan lies in a DAG's folder, for the scripts that decide and for those who follow.
-PLAN = ".fiducial/dag.json"
+__all__ = ["Group", "Layout", "Plan", "frozen", "read_plan"]
 
 #: Words that DAGMan does not take as names of nodes.
 _RESERVED = frozenset({"PARENT", "CHILD", "ALL_NODES"})
@@ -214,11 +212,6 @@ def frozen(workflow: Workflow, scope: Scope) -> Workflow:
     return workflow.model_copy(update={"steps": steps})
 
 
-def is_dag(folder: Path) -> bool:
-    """Whether a folder holds a campaign's DAG."""
-    return (folder / PLAN).is_file()
-
-
 def read_plan(here: Path) -> Plan:
     """The plan of the DAG in a folder, wherever that is by now.
 
@@ -226,7 +219,7 @@ def read_plan(here: Path) -> Plan:
         NotFoundError: there is none.
         DataError: it is damaged.
     """
-    file = here / PLAN
+    file = here / DAG_PLAN
     try:
         data = json.loads(file.read_text("utf-8"))
         folder = (here / data["folder"]).absolute() if data["folder"] != "." else here.absolute()

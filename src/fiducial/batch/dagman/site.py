@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import Field
 
 from fiducial.batch.dagman.follow import DagBackend
-from fiducial.batch.dagman.plan import is_dag
 from fiducial.batch.dagman.submit import Options
 from fiducial.batch.kinds import Kind
 from fiducial.batch.site import Site, Wishes
 from fiducial.core.errors import ConfigurationError, StateError
+from fiducial.core.places import is_dag
 
 __all__ = ["KIND", "NAME", "DagmanSite", "options_of"]
 

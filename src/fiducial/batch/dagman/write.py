@@ -11,9 +11,10 @@ from typing import IO
 from fiducial.batch.dagman import scripts
 from fiducial.batch.dagman.dagfile import CONFIG, DagFile, begin_script
 from fiducial.batch.dagman.nodefile import NodeFile
-from fiducial.batch.dagman.plan import PLAN, Group, Plan
+from fiducial.batch.dagman.plan import Group, Plan
 from fiducial.batch.dagman.submit import Options, node_submit, plain_submit
 from fiducial.core.errors import FolderError, UsageError
+from fiducial.core.places import DAG_PLAN
 from fiducial.core.plan import Instance
 from fiducial.runner import runner
 from fiducial.storage.replace import replace_text, replacing
@@ -107,7 +108,7 @@ class _Writer:
     def _around(self) -> None:
         """Everything but the DAG and what belongs to its groups."""
         self.here.mkdir(parents=True, exist_ok=True)
-        self._text(PLAN, self.plan.dump(self.here))
+        self._text(DAG_PLAN, self.plan.dump(self.here))
         self._script("runner.py", self._runner())
         self._script("submit.sh", scripts.submit(self.plan))
         if not (self.here / scripts.NOTIFY).exists():  # the user's own, once it is there

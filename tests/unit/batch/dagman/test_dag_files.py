@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from campaigns import fan, step
-from fiducial.batch.dagman.plan import PLAN, Layout, Plan, frozen, is_dag, read_plan
+from fiducial.batch.dagman.plan import Layout, Plan, frozen, read_plan
 from fiducial.batch.dagman.submit import Options
 from fiducial.batch.dagman.write import write
 from fiducial.core.errors import DataError, FolderError, NotFoundError, UsageError, WorkflowError
+from fiducial.core.places import DAG_PLAN, is_dag
 
 SMALL = {
     "make": step(fanout=fan(2), outputs=["m{{ file }}"]),
@@ -85,7 +86,7 @@ def test_everything_is_there(make_plan: Any) -> None:
         f"iter{n:02d}/{name}/{name}.{end}" for n in (1, 2) for name in ("reco", "fit") for end in ("sub", "json")
     }
     assert found == per_iteration | {
-        "w.dag", "w.dag.config", "runner.py", "submit.sh", "notify.sh", "final.sub", "final.sh", "finish.sh", PLAN,
+        "w.dag", "w.dag.config", "runner.py", "submit.sh", "notify.sh", "final.sub", "final.sh", "finish.sh", DAG_PLAN,
         "make/make.sub", "make/make.json", "iter02/begin.sh", "end/end.json",
     }  # fmt: skip
     assert (plan.folder / "iter02/reco/logs").is_dir()
@@ -216,7 +217,7 @@ def test_the_plan_is_read_where_the_folder_is_by_then(make_plan: Any, tmp_path: 
     assert is_dag(moved)
     assert (found.folder, found.names["folder"], found.workflow) == (moved, str(moved), plan.workflow)
     assert [found.group("reco", 2).node("00001"), found.dag] == ["reco_02_00001", "w.dag"]
-    (moved / PLAN).write_text("{}")
+    (moved / DAG_PLAN).write_text("{}")
     with pytest.raises(DataError, match="is damaged"):
         read_plan(moved)
     with pytest.raises(NotFoundError, match="no DAG of a campaign"):
