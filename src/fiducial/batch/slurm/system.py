@@ -40,6 +40,8 @@ _NEVER_STARTED = Status("ended", "it was cancelled before it started", "removed"
 _MOST_NUMBERS = 500
 #: Jobs are looked for in the accounts from this long before their submission, as clocks differ.
 _EARLIER_SECONDS = 86400.0
+#: So old may a submission be whose folder somebody has removed.
+_LONG_SECONDS = 30 * 86400.0
 
 
 class Slurm:
@@ -191,7 +193,10 @@ def _tokens(bundles: Iterable[Bundle]) -> dict[str, str]:
 
 
 def _written(bundle: Bundle) -> float:
-    return (bundle.folder / "bundle.json").stat().st_mtime
+    try:
+        return (bundle.folder / "bundle.json").stat().st_mtime
+    except OSError:
+        return time.time() - _LONG_SECONDS
 
 
 def _with_hint(error: BackendError) -> BackendError:
