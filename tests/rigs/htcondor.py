@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from rigs.rig import Rig, split
+from rigs.rig import Rig
 
 
 class HTCondor(Rig):
-    """HTCondor with a shared file system."""
+    """HTCondor with a shared file system, by its commands."""
 
     kind = "htcondor"
     fixture = "condor_pool"
+    keys: ClassVar[dict[str, Any]] = {"bindings": False}
     refused: ClassVar[dict[str, Any]] = {"requirements": "((("}
 
     def hold(self, names: Sequence[str]) -> None:
@@ -32,9 +33,36 @@ class HTCondor(Rig):
         return said.split(".")[0].strip()
 
 
+class HTCondorByBindings(HTCondor):
+    """The same by the Python module."""
+
+    keys: ClassVar[dict[str, Any]] = {"bindings": True}
+
+
+class HTCondorTransfer(HTCondor):
+    """HTCondor that brings files to nodes that share none."""
+
+    keys: ClassVar[dict[str, Any]] = {"mode": "transfer", "bindings": False}
+
+
+class HTCondorSpool(HTCondor):
+    """HTCondor with a scheduler that sees no folder of ours either."""
+
+    keys: ClassVar[dict[str, Any]] = {"mode": "spool", "shared": False, "bindings": False}
+
+    def in_queue(self) -> int:
+        """What has ended stays in the queue until its files are fetched."""
+        return len(self.pool.run("condor_q", "-allusers", "-constraint", "JobStatus != 4", "-af", "ClusterId").split())
+
+
+class HTCondorSpoolByBindings(HTCondorSpool):
+    """The same by the Python module."""
+
+    keys: ClassVar[dict[str, Any]] = {"mode": "spool", "shared": False, "bindings": True}
+
+
 def _id(name: str) -> str:
-    native, place = split(name)
-    return f"{native.rpartition('#')[2]}.{place - 1}"
+    return name.rpartition("#")[2]
 
 
-RIGS = [HTCondor]
+RIGS = [HTCondor, HTCondorByBindings, HTCondorTransfer, HTCondorSpool, HTCondorSpoolByBindings]

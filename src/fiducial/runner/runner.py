@@ -9,6 +9,8 @@ This one file is all that Fiducial needs where a job runs: Python >= 3.6 on Linu
                                         its result is written; DIR/jobs.index has where each line begins
     python3 runner.py --node STEP.json --key KEY --retry N [--at OFFSET] [NAME=VALUE ...]
                                         one job as a node of a DAG, see below
+    python3 runner.py --carried job.json   a job that a batch system brought to a node that sees none of its folders:
+                                        what it leaves, outputs too, lies in ./attempt in the end, to be brought back
     python3 runner.py --warm FD FD      a worker that the local backend feeds with jobs through two sockets
     python3 runner.py --call call.json  (what a payload with "call" is started by)
 
@@ -64,6 +66,10 @@ input is what other nodes have left in their results::
      "output": "ntuple", "name": link's name (of the folder of links if there are many), "many": true, "least": jobs}
 
 The exit code is that of the cause, or NO_RETRY where the step's retries say that another attempt is of no use.
+
+A job that is carried has its inputs in the working directory, as their "carried" says. Where the payload has the paths
+that they have at home, or those of outputs, it is given those that they have here. Output number N is ``files/N`` in
+the attempt's directory, verified, and told in the result with the path that it will have at home.
 
 Never twice: a runner prepares a directory of its own beside the attempt's, with ``log.txt`` locked in it, and renames
 it to the attempt's name. That succeeds for one process only, also on network file systems, and ``revoke`` can take the
@@ -834,6 +840,8 @@ class Job:
         spec = self._spec
         self._make_scratch()
         os.chdir(self._scratch)
+        if spec.get("carried"):
+            spec = self._spec = away_from_home(spec, self._scratch)
         for item in spec.get("inputs") or ():
             self._take_input(item)
         for item in spec.get("outputs") or ():
@@ -874,6 +882,9 @@ class Job:
     def _clear_output(self, item: "dict[str, Any]") -> None:
         """An earlier attempt's output must not pass for this one's; the folder to write it in is there."""
         if item.get("files"):  # what a pattern matches there may be somebody else's
+            return
+        if self._spec.get("carried"):  # it will be published at home
+            _inside(self._scratch, item["name"])
             return
         try:
             os.unlink(item["path"])
@@ -1019,10 +1030,13 @@ class Job:
             entry = self._verify_output(item, source)
             if entry:
                 ready.append((source, entry))
-        for source, entry in ready:
-            if source != entry["path"]:
-                temporary = _temporary(entry["path"], self._spec["job"], self._spec["attempt"])
-                publish(source, entry["path"], temporary, self._desk)
+        for number, (source, entry) in enumerate(ready):
+            final = entry["path"]
+            if self._spec.get("carried"):
+                final = "%s/files/%d" % (self._held.directory, number)
+            if source != final:
+                temporary = _temporary(final, self._spec["job"], self._spec["attempt"])
+                publish(source, final, temporary, self._desk)
             self.outputs.append(entry)
 
     def _wanted_files(self) -> "list[dict[str, Any]]":
@@ -1100,6 +1114,42 @@ def _check_spec(spec: "dict[str, Any]") -> None:
 def _sentence(error: OSError) -> str:
     where = error.filename2 or error.filename
     return "%s: %s" % (where, error.strerror) if where else str(error.strerror or error)
+
+
+_PAYLOAD = ("argv", "script", "arguments", "interpreter", "call", "kwargs", "environment", "environment_script")
+
+
+def away_from_home(spec: "dict[str, Any]", scratch: str) -> "dict[str, Any]":
+    """A job that was carried here: its files have places in scratch, and the payload's words name those."""
+    places = {}  # type: dict[str, str]
+    spec = dict(spec)
+    for kind, path in (("inputs", "home"), ("outputs", "path")):
+        items = spec[kind] = [dict(item) for item in spec.get(kind) or ()]
+        for number, item in enumerate(items):
+            if item.get("name") is None:
+                item["name"] = "%s.%d/%s" % (kind, number, os.path.basename(item[path]))
+                places[item[path]] = "%s/%s" % (scratch, item["name"])
+    for key in _PAYLOAD:
+        if key in spec:
+            spec[key] = _with_places(spec[key], places)
+    for item in spec["outputs"]:
+        item["check"] = _with_places(item.get("check"), places)
+    return spec
+
+
+def _with_places(value: "Any", places: "dict[str, str]") -> "Any":
+    """The same with other paths; one that is only a part of a longer path is none."""
+    if isinstance(value, list):
+        return [_with_places(each, places) for each in value]
+    if isinstance(value, dict):
+        return {key: _with_places(each, places) for key, each in value.items()}
+    if not isinstance(value, str) or not places:
+        return value
+    import re
+
+    longest_first = sorted(places, key=len, reverse=True)
+    pattern = r"(?<![\w./-])(?:%s)(?![\w/-]|\.\w)" % "|".join(map(re.escape, longest_first))
+    return re.sub(pattern, lambda found: places[found.group()], value)
 
 
 def _parse_metrics(text: bytes, name: str) -> "dict[str, float]":
@@ -1661,11 +1711,13 @@ def _described(path: str, place: str) -> bytes:
         return file.read()
 
 
-def run_file(path: str, desk: "Desk | None" = None, place: str = "1") -> int:
+def run_file(path: str, desk: "Desk | None" = None, place: str = "1", carried: bool = False) -> int:
     """Run the job that a file describes, and return the exit code."""
     try:
         spec = json.loads(_described(path, place).decode("utf-8"))
         fault = _fault(spec)
+        if carried and not fault:
+            _settle_here(spec)
     except (OSError, ValueError) as error:
         fault = str(error)
     if fault:
@@ -1678,6 +1730,15 @@ def run_file(path: str, desk: "Desk | None" = None, place: str = "1") -> int:
     if result["cause"] in ("spec", "publish"):
         sys.stderr.write("runner: %s: %s\n" % (path, result["message"]))
     return EXIT_CODES[result["cause"]]
+
+
+def _settle_here(spec: "dict[str, Any]") -> None:
+    """Make a job that was carried here find its files, and leave its own, in the working directory."""
+    here = os.getcwd()
+    spec.update(carried=True, directory=here + "/attempt")
+    for item in spec.get("inputs") or ():
+        item["home"] = item["path"]
+        item["path"] = "%s/%s" % (here, item.get("carried"))
 
 
 def _fill_standard_descriptors() -> None:
@@ -1697,6 +1758,8 @@ def main(arguments: "list[str]") -> int:
         return 0
     if len(arguments) == 3 and arguments[0] == "--queued":
         return run_queued(arguments[1], arguments[2])
+    if len(arguments) == 2 and arguments[0] == "--carried":
+        return run_file(arguments[1], carried=True)
     if len(arguments) == 2 and arguments[0] == "--call":
         call(arguments[1])
         return 0

@@ -7,7 +7,9 @@ the last one may not be complete yet: a reader takes it when it is.
 
 from __future__ import annotations
 
+import errno
 import re
+import stat
 import time
 import zlib
 from collections.abc import Iterator
@@ -210,6 +212,8 @@ class EventLog:
             return
         if (info.st_ino, info.st_size) == self._seen:
             return
+        if not stat.S_ISREG(info.st_mode):  # a device may have no end
+            raise OSError(errno.EINVAL, "it is no file", str(self.path))
         with self.path.open("rb") as file:
             if not self._is_same(file):
                 yield from self._rest_of_rotated()

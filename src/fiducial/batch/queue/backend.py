@@ -34,7 +34,7 @@ from fiducial.batch.queue.journal import Journal
 from fiducial.batch.queue.orders import Orders
 from fiducial.batch.queue.requests import kinds_of
 from fiducial.batch.queue.room import Room
-from fiducial.batch.queue.system import BatchSystem, Bundle, Ref, Request, Status
+from fiducial.batch.queue.system import BatchSystem, Bundle, NamesJobs, Ref, Request, Status
 from fiducial.batch.site import Site
 from fiducial.batch.verdicts import verdict
 from fiducial.core.errors import BackendError, QueueFullError
@@ -158,8 +158,13 @@ class QueueBackend:
         except QueueFullError as error:
             self._take_back(bundle, error)
             return []
-        native = bundle.native
-        return [Submission(*key, f"{native}.{place}" if native else "") for place, key in enumerate(bundle.keys, 1)]
+        return [Submission(*key, self._name(Ref(bundle.native, place))) for place, key in enumerate(bundle.keys, 1)]
+
+    def _name(self, ref: Ref) -> str:
+        """What people find a job by in the batch system; empty as long as nobody knows."""
+        if not ref.native:
+            return ""
+        return self._system.job_id(ref) if isinstance(self._system, NamesJobs) else f"{ref.native}.{ref.place}"
 
     def _take_back(self, bundle: Bundle, error: BackendError) -> None:
         """Forget a submission that the queue has no room for; its jobs are handed over again."""
@@ -359,7 +364,12 @@ class QueueBackend:
             if not (job.directory / "result.json").exists():
                 ended[job.bundle.token].append(job.place)
         for token, places in ended.items():
-            self._system.fetch(self._bundles[token], places)
+            try:
+                self._system.fetch(self._bundles[token], places)
+            except BackendError as error:
+                if not error.transient:
+                    raise
+                self.trouble = error.message
 
     def _decide(self, job: _Job) -> bool:
         """Settle a job by its own result or by what is known of its end; false if neither says enough."""
@@ -384,6 +394,7 @@ class QueueBackend:
         if cause == "refused":
             self._settle(job, Refused(*job.key, "the batch system started it a second time, after its node had failed"))
         elif cause == "lost":
+            self._withdraw(job)  # the batch system might start it again
             self._settle(job, Lost(*job.key, status.reason))
         elif job.unwanted:
             self._end(job, "killed", "stopped", "stopped by order", status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -45,17 +46,43 @@ class Commands:
         """Run a command that answers in words and times, which are then English and UTC: `run` explains the rest."""
         return self._run(argv, {**self._environment, "LC_ALL": "C", "TZ": "UTC"}, None, allowed)
 
-    def run(self, argv: Sequence[str], *, directory: Path | None = None, allowed: re.Pattern[str] | None = None) -> str:
+    @staticmethod
+    def is_running(lock: Path) -> bool:
+        """Whether a command that was run with this lock still runs; somebody else may have started it."""
+        try:
+            with lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # it was never run, or the file system has no locks
+            return False
+        return False
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        directory: Path | None = None,
+        allowed: re.Pattern[str] | None = None,
+        timeout: float | None = None,
+        lock: Path | None = None,
+    ) -> str:
         """Run a command in our environment, which jobs that it submits may inherit; returns what it printed.
 
         Args:
             directory: to run it in.
             allowed: matches what it says, on either stream, when its exit code is not 0 and yet all is well.
+            timeout: seconds after which this command is given up, if it may take longer than others.
+            lock: a file that is locked while the command runs, even if we are killed meanwhile: see `is_running`.
 
         Raises:
             BackendError: the command is not there, did not answer, or failed.
         """
-        return self._run(argv, self._environment, directory, allowed)
+        if lock is None:
+            return self._run(argv, self._environment, directory, allowed, timeout)
+        with lock.open("wb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            return self._run(argv, self._environment, directory, allowed, timeout, (held.fileno(),))
 
     def _run(
         self,
@@ -63,6 +90,8 @@ class Commands:
         environment: Mapping[str, str],
         directory: Path | None,
         allowed: re.Pattern[str] | None,
+        timeout: float | None = None,
+        descriptors: tuple[int, ...] = (),
     ) -> str:
         path = self._path(argv[0])
         try:
@@ -70,14 +99,15 @@ class Commands:
                 [path, *argv[1:]],
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
-                timeout=self._timeout,
+                timeout=timeout or self._timeout,
                 cwd=directory,
                 env=environment,
+                pass_fds=descriptors,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise BackendError(
-                f"{self._label}: {argv[0]} did not answer within {self._timeout:g} s", transient=True
+                f"{self._label}: {argv[0]} did not answer within {timeout or self._timeout:g} s", transient=True
             ) from None
         except OSError as error:
             raise BackendError(f"{self._label}: {argv[0]} cannot be run: {error.strerror}") from None

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from fiducial.batch.backend import JobKey
 from fiducial.batch.site import Wishes
 
-__all__ = ["BatchSystem", "Bundle", "QueueState", "Ref", "Request", "Status"]
+__all__ = ["BatchSystem", "Bundle", "NamesJobs", "QueueState", "Ref", "Request", "Status"]
 
 QueueState = Literal["pending", "running", "held", "ended"]
 
@@ -156,3 +156,11 @@ class BatchSystem(Protocol):
 
     def forget(self, bundle: Bundle) -> None:
         """Clean up in the batch system after a bundle that is over."""
+
+
+@runtime_checkable
+class NamesJobs(Protocol):
+    """A batch system whose commands know a job by another name than ``NATIVE.PLACE``."""
+
+    def job_id(self, ref: Ref) -> str:
+        """The name that people give to its commands."""
