@@ -124,7 +124,7 @@ def _dag(site: str | None, submit: bool, others: dict[str, Any], *, update: bool
     from fiducial.cli.run import dagman_of
 
     if submit and dag_site(site) is None:
-        words.note("--submit: the jobs run at once, and not as a DAG; --backend dagman makes one")
+        words.note("--submit: the jobs run at once, and nothing is sent to HTCondor; --backend dagman makes a DAG")
         submit = False
     return dagman_of(site, submit, others, update)
 
