@@ -184,8 +184,15 @@ def _execute(
 
 def _lay_out(plan: Plan, single: Once | None) -> None:
     """Put into the campaign's folder what it was made of."""
-    from fiducial.alignment.faser.campaign import CONFIG, FILE
+    from fiducial.alignment.faser.campaign import CONFIG, FILE, data_folder
+    from fiducial.alignment.faser.folders import join
     from fiducial.storage.replace import replace_text
+
+    data = data_folder(plan)
+    if single is not None and data is not None:
+        known = plan.source.workflow.variables
+        ntuples, fit = str(known["ntuple_folder"]), str(known["fit_folder"])
+        join(plan.prepared.folder, data, iteration=".", ntuples=ntuples, fit=fit)
 
     if plan.script is not None:
         plan.script.make()

@@ -174,6 +174,41 @@ def report(
     show(write_report(summaries, Report(output, title, picture, threshold)), json_)
 
 
+@app.command()
+def join(
+    work: Annotated[Path, typer.Argument(help="The campaign's folder, for small files.")],
+    data: Annotated[Path, typer.Argument(help="Its folder for data.")],
+    iteration: Annotated[str, typer.Argument(help="The iteration's folder in both, e.g. iter01.")],
+    ntuples: Annotated[str, typer.Option(help="Folder of the ntuples in both, e.g. iter01/2kfalignment.")],
+    fit: Annotated[str, typer.Option(help="Folder of the fit in both, e.g. iter01/3millepede.")],
+    json_: Json = False,
+) -> None:
+    """Let two folders of a campaign show each other's files of one iteration, by symbolic links."""
+    from fiducial.alignment.faser.folders import join as link
+
+    made = link(work.absolute(), data.absolute(), iteration=iteration, ntuples=ntuples, fit=fit)
+    show({"links": len(made)}, json_)
+
+
+@app.command()
+def tidy(
+    done: Annotated[Path, typer.Option(help="Constants of the iteration that followed: it is done.")],
+    constants: Annotated[list[Path] | None, typer.Argument(help="Files of constants to remove.")] = None,
+    ntuples: Annotated[Path | None, typer.Option(help="Folder whose ntuples of the run's files are removed.")] = None,
+    run: Annotated[int, typer.Option(help="Run number.")] = 0,
+    files: Annotated[str, typer.Option(help="Numbers of files, half open: 450-460 are ten.")] = "0",
+    json_: Json = False,
+) -> None:
+    """Remove what an iteration has left, when the one that followed is done."""
+    from fiducial.alignment.faser.folders import remove_files
+    from fiducial.alignment.tracker.raw import ntuple_name
+    from fiducial.core.filerange import parse_range
+
+    names = [ntuple_name(run, file) for file in parse_range(files)] if ntuples else []
+    removed, size = remove_files([*((ntuples or Path()) / name for name in names), *(constants or ())], done)
+    show({"removed": removed, "bytes": size}, json_)
+
+
 def show(content: dict[str, object], as_json: bool) -> None:
     """Print names and values, one a line, or as JSON."""
     if as_json:

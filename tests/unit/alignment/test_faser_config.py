@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fiducial.alignment.faser.configfile import is_faser, read_config
+from fiducial.alignment.faser.request import Pede, Storage
 from fiducial.core.errors import ConfigurationError, NotFoundError
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "faser"
@@ -44,7 +45,10 @@ def test_the_older_generation(write: Write, tmp_path: Path) -> None:
     request = read_config(write(OLDER))
     assert (request.year, request.run, request.files, request.stations) == (None, None, None, None)
     assert request.iterations == 10
-    assert request.folder == "/eos/user/f/faser/faser-alignment-output/{format}"
+    assert request.folder == f"{HOME}/alignment-work/{{format}}"
+    assert request.data == "/eos/user/f/faser/faser-alignment-output/{format}"
+    assert request.storage == Storage(keep_ntuples=True, keep_constants=True, keep_scratch=False)
+    assert request.pede == Pede(Path(f"{HOME}/pede"))
     assert request.calypso == Path(f"{HOME}/calypso/install")
     assert request.environment_script == tmp_path / "reco_condor_env.sh"  # seen from the file's folder
     assert request.edits == {
@@ -53,7 +57,7 @@ def test_the_older_generation(write: Write, tmp_path: Path) -> None:
     }
     assert request.first_iteration is None
     (note,) = request.notes
-    for place in ("paths.pede_install", "htcondor.requirements", "storage.keep_intermediate_root_files"):
+    for place in ("htcondor.requirements", "alignment.polling_interval_seconds"):
         assert place in note
 
 
@@ -73,13 +77,26 @@ def test_the_older_generation_with_limits_of_its_own(write: Write) -> None:
 
 
 def test_the_older_generation_without_eos(write: Write) -> None:
-    assert (
-        read_config(write(changed(OLDER, "storage.use_eos_for_output", False))).folder
-        == f"{HOME}/alignment-work/{{format}}"
-    )
+    request = read_config(write(changed(OLDER, "storage.use_eos_for_output", False)))
+    assert (request.folder, request.data) == (f"{HOME}/alignment-work/{{format}}", None)
+    request = read_config(write(changed(OLDER, "paths.work_dir", "")))
+    assert (request.folder, request.data) == ("/eos/user/f/faser/faser-alignment-output/{format}", None)
     del (config := changed(OLDER, "paths.work_dir", ""))["paths"]["work_dir"]
     del config["paths"]["eos_output_dir"]
     assert read_config(write(config)).folder is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kept"),
+    [
+        ("keep_intermediate_root_files", False, Storage(keep_ntuples=False)),
+        ("keep_alignment_constants", False, Storage(keep_constants=False)),
+        ("cleanup_reco_temp_files", False, Storage(keep_scratch=True)),
+        ("cleanup_database_files", True, Storage()),
+    ],
+)
+def test_what_stays_of_files(write: Write, key: str, value: bool, kept: Storage) -> None:
+    assert read_config(write(changed(OLDER, f"storage.{key}", value))).storage == kept
 
 
 def test_the_newer_generation(write: Write) -> None:
@@ -87,7 +104,10 @@ def test_the_newer_generation(write: Write) -> None:
     assert (request.year, request.run, request.files) == (2022, 8294, range(101, 151))
     assert (request.iterations, request.stations, request.first_iteration) == (15, 4, 0)
     assert request.expand(request.name or "") == "Y2022_R008294_F101-151_ST4_back_local"
-    assert request.folder == "/eos/user/f/faser/alignment/{format}"
+    assert request.folder == "/afs/cern.ch/user/f/faser/dag/{format}"
+    assert request.data == "/eos/user/f/faser/alignment/{format}"
+    assert request.pede is not None
+    assert (request.pede.install, request.pede.root) == (Path(f"{HOME}/pede"), Path(NEWER["env"]["root"]))
     assert request.initial_constants == Path(f"{HOME}/faser-alignment-script/templates/inputforalign.txt")
     assert request.source == Path(f"{HOME}/faser-alignment-script")
     assert request.calypso == (
@@ -104,7 +124,7 @@ def test_the_newer_generation(write: Write) -> None:
     }
     assert (request.recipe, request.sets) == (None, NEWER["workflow"])
     (note,) = request.notes
-    assert note.endswith("not needed any more: dag, data.config, tpl.recosub, env.pede, env.root")
+    assert note.endswith("not needed any more: dag.iter, data.config, tpl.recosub")
 
 
 @pytest.mark.parametrize("run", [8294, "8294", "008294"])

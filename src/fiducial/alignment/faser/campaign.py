@@ -6,15 +6,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from importlib.resources import files
 from operator import getitem
 from pathlib import Path
 from typing import Any
 
+from fiducial.alignment.faser import storage
 from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
 from fiducial.alignment.faser.layout import must_be_apart, scope_of
 from fiducial.alignment.faser.recipes import recipe_of_sets, usual_recipe
 from fiducial.alignment.faser.request import Request, plain
+from fiducial.alignment.faser.storage import packaged_text
 from fiducial.alignment.faser.variables import must_be_known, must_be_of_their_kind, must_leave_one_direction
 from fiducial.core.filerange import format_range
 from fiducial.core.tomltext import with_values
@@ -22,7 +23,7 @@ from fiducial.core.variables import render
 from fiducial.core.workflowfile import WorkflowFile, parse, resolved
 from fiducial.engine.supervisor import Prepared, prepare
 
-__all__ = ["CONFIG", "FILE", "Plan", "plan"]
+__all__ = ["CONFIG", "FILE", "Plan", "data_folder", "plan"]
 
 #: What the workflow file in a campaign's folder is called.
 FILE = "align.toml"
@@ -66,6 +67,12 @@ class Plan:
         return (*self.request.notes, *([self.script.note] if self.script and self.script.note else []))
 
 
+def data_folder(plan: Plan) -> Path | None:
+    """Where a campaign's large files lie; None for its own folder."""
+    said = plan.source.workflow.variables.get("data_folder")
+    return Path(str(said)) if said else None
+
+
 def plan(request: Request, *, simulate: bool) -> Plan:
     """The campaign of all iterations.
 
@@ -79,7 +86,8 @@ def plan(request: Request, *, simulate: bool) -> Plan:
     script = None if simulate else _script(request)
     packaged = parse(_packaged(simulate), Path(FILE)).workflow.variables
     must_be_known(request.variables, packaged)
-    text = with_values(_packaged(simulate), _values(request, script, simulate=simulate))
+    text = _packaged(simulate) + ("" if simulate else storage.more_steps(request))
+    text = with_values(text, _values(request, script, simulate=simulate))
     source = parse(text, Path(FILE))
     prepared = prepare(resolved(source), {}, workflow_folder=source.folder)
     _must_work(request, prepared, packaged)
@@ -104,8 +112,7 @@ def _with_recipe(request: Request) -> Request:
 
 
 def _packaged(simulate: bool) -> str:
-    name = "align.toml" if simulate else "faser.toml"
-    return (files("fiducial.alignment") / "workflows" / name).read_text("utf-8")
+    return packaged_text("align.toml" if simulate else "faser.toml")
 
 
 def _name(request: Request) -> str:
@@ -115,6 +122,11 @@ def _name(request: Request) -> str:
 def _folder(request: Request) -> Path:
     text = "{format}" if request.folder is None else request.folder
     return Path.cwd() / request.expand(text, format=_name(request))
+
+
+def _data(request: Request) -> Path | None:
+    """Where large files lie, if not in the campaign's folder."""
+    return None if request.data is None else Path.cwd() / request.expand(request.data, format=_name(request))
 
 
 def _script(request: Request) -> EnvironmentScript:
@@ -147,6 +159,7 @@ def _values(request: Request, script: EnvironmentScript | None, *, simulate: boo
             "reco_options": _reco_options(request.reco_words),
         }
         values["steps.reco.environment_script"] = plain(script.path, "the environment script")
+        values |= storage.values(request, _data(request))
         values |= _completed(request.edits, _packaged(simulate))
     values |= {f"variables.{name}": value for name, value in {**variables, **request.variables}.items()}
     changed = {place: value for place, value in values.items() if value is not None}

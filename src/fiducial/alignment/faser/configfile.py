@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from fiducial.alignment.faser.limits import parse_count, parse_flavour, parse_memory, parse_yes
 from fiducial.alignment.faser.recipes import recipe_of_sets
 from fiducial.alignment.faser.request import (
+    Pede,
     Request,
+    Storage,
     expand,
     parse_files,
     parse_iterations,
@@ -30,8 +33,8 @@ __all__ = ["is_faser", "read_config"]
 T = TypeVar("T")
 
 #: What the scripts needed and a workflow does not, by generation.
-_NEEDLESS_OLD = ("paths.pede_install", "paths.millepede_env_script", "htcondor", "alignment", "storage")
-_NEEDLESS_NEW = ("dag", "data.config", "data.initial", "tpl", "env.pede", "env.root")
+_NEEDLESS_OLD = ("htcondor", "alignment", "storage.cleanup_database_files")
+_NEEDLESS_NEW = ("dag", "data.config", "data.initial", "tpl")
 _LEVELS = ("VERBOSE", "DEBUG", "INFO", "WARNING", "ERROR", "FATAL")
 
 
@@ -73,10 +76,12 @@ class _Table:
             raise self.wrong(key, error.message, error.hint) from None
 
     def path(self, key: str) -> Path | None:
-        """A path; a relative one begins at the file's folder."""
+        """A path; a relative one begins at the file's folder, and an empty one, as ``config.py`` wrote it, is none."""
         return self.get(key, self._path)
 
-    def _path(self, value: Any) -> Path:
+    def _path(self, value: Any) -> Path | None:
+        if value == "":
+            return None
         return self.file.absolute().parent / Path(_text(value)).expanduser()
 
     def wrong(self, key: str, message: str, hint: str = "") -> ConfigurationError:
@@ -161,74 +166,52 @@ def _notes(top: _Table, needless: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _older(top: _Table) -> Request:
-    paths, alignment = top.table("paths"), top.table("alignment")
-    script = paths.path("env_script")
-    reco_script = paths.path("reco_env_script")
+    paths, alignment, storage = top.table("paths"), top.table("alignment"), top.table("storage")
+    folder, data = _older_folders(paths, storage.get("use_eos_for_output", parse_yes))
     request = Request(
         iterations=alignment.get("default_iterations", parse_iterations),
         stations=alignment.get("default_stations", parse_stations),
-        folder=_older_folder(top),
-        environment_script=reco_script or script,
+        folder=folder,
+        data=data,
+        storage=_storage(storage),
+        environment_script=paths.path("reco_env_script") or paths.path("env_script"),
         calypso=paths.path("calypso_install"),
+        pede=Pede(paths.path("pede_install"), paths.path("millepede_env_script")),
         edits=_limits(top.table("htcondor")),
     )
     return request.over(Request(config=top.file, notes=_notes(top, _NEEDLESS_OLD)))
 
 
-def _older_folder(top: _Table) -> str | None:
-    """Large files went to EOS where there was a folder for them, unless that was switched off."""
-    eos, work = top.table("paths").path("eos_output_dir"), top.table("paths").path("work_dir")
-    on_eos = top.table("storage").get("use_eos_for_output", _yes)
+def _older_folders(paths: _Table, on_eos: bool | None) -> tuple[str | None, str | None]:
+    """Folders of the campaign and of its data: these went to EOS where there was one, unless that was switched off."""
+    eos, work = paths.path("eos_output_dir"), paths.path("work_dir")
+    if eos and work and eos != work and on_eos is not False:
+        return f"{work}/{{format}}", f"{eos}/{{format}}"
     base = eos if eos and on_eos is not False else work
-    return f"{base}/{{format}}" if base else None
+    return f"{base}/{{format}}" if base else None, None
 
 
-def _yes(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise UsageError(f"must be true or false; here: {json.dumps(value)}")
-    return value
+def _storage(storage: _Table) -> Storage:
+    return Storage(
+        keep_ntuples=storage.get("keep_intermediate_root_files", parse_yes) is not False,
+        keep_constants=storage.get("keep_alignment_constants", parse_yes) is not False,
+        keep_scratch=storage.get("cleanup_reco_temp_files", parse_yes) is False,
+    )
 
 
 def _limits(htcondor: _Table) -> dict[str, Any]:
     """What a reconstruction may use; what a fit was given is too little for one that keeps its data in memory."""
     reco = htcondor.table("reco") if "reco" in htcondor.data else htcondor
     found = {
-        "cpus": reco.get("request_cpus", _count),
-        "memory": reco.get("request_memory", lambda value: _size(value, "MB")),
-        "disk": reco.get("request_disk", lambda value: _size(value, "KB")),
-        "flavour": reco.get("job_flavour", _flavour),
+        "cpus": reco.get("request_cpus", parse_count),
+        "memory": reco.get("request_memory", lambda value: parse_memory(value, "MB")),
+        "disk": reco.get("request_disk", lambda value: parse_memory(value, "KB")),
+        "flavour": reco.get("job_flavour", parse_flavour),
     }
-    retries = reco.get("max_retries", lambda value: _count(value, least=0))
+    retries = reco.get("max_retries", lambda value: parse_count(value, least=0))
     resources = {key: value for key, value in found.items() if value is not None}
     edits: dict[str, Any] = {"steps.reco.resources": resources} if resources else {}
     return edits | ({} if retries is None else {"steps.reco.retry": {"max": retries}})
-
-
-def _count(value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not str(value).isdecimal() or int(value) < least:
-        raise UsageError(f"must be a whole number, {least} at least; here: {json.dumps(value)}")
-    return int(value)
-
-
-def _size(value: Any, unit: str) -> str:
-    """HTCondor counts memory without a unit in MB and disk in KB."""
-    from fiducial.core.resources import parse_size
-
-    text = str(value).strip()
-    text = f"{text} {unit}" if text.isdecimal() else text
-    try:
-        parse_size(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    return text
-
-
-def _flavour(value: Any) -> str:
-    from fiducial.core.resources import FLAVOURS
-
-    if value not in FLAVOURS:
-        raise UsageError(f"'{value}' is no flavour", hint=f"known: {', '.join(FLAVOURS)}")
-    return str(value)
 
 
 # ------------------------------------------------------------------------------------------------ raw, data, …
@@ -236,11 +219,13 @@ def _flavour(value: Any) -> str:
 
 def _newer(top: _Table) -> Request:
     raw, data, tpl = top.table("raw"), top.table("data"), top.table("tpl")
-    calypso = top.table("env").table("calypso")
+    env = top.table("env")
+    calypso = env.table("calypso")
     asetup, setup = calypso.path("asetup"), calypso.path("setup")
-    folder, template = tpl.path("dir"), tpl.get("inputforalign", _text)
+    templates, template = tpl.path("dir"), tpl.get("inputforalign", _text)
     level = raw.get("verbosity", _level)
     stations = raw.get("stations", parse_stations)
+    folder, beside = _newer_folders(_as_text(top.table("dag").path("dir")), _as_text(data.path("dir")))
     request = Request(
         year=raw.get("year", parse_year),
         run=raw.get("run", parse_run),
@@ -249,15 +234,22 @@ def _newer(top: _Table) -> Request:
         stations=stations,
         sets=_sets(top, stations or 3),
         name=raw.get("format", _name),
-        folder=_as_text(data.path("dir")),
+        folder=folder,
+        data=beside,
         first_iteration=0,
-        initial_constants=(folder or top.file.absolute().parent) / template if template else None,
+        initial_constants=(templates or top.file.absolute().parent) / template if template else None,
         source=top.table("src").path("dir"),
         calypso=(asetup, setup) if asetup and setup else None,
+        pede=Pede(env.path("pede"), None, env.path("root")),
         reco_words=("--output_level", level) if level else (),
         variables=_folders(data.table("iter")),
     )
     return request.over(Request(config=top.file, notes=_notes(top, _NEEDLESS_NEW)))
+
+
+def _newer_folders(dag: str | None, data: str | None) -> tuple[str | None, str | None]:
+    """Folders of the campaign and of its data, which were the DAG's and another."""
+    return (dag, data) if dag and data and dag != data else (data or dag, None)
 
 
 def _sets(top: _Table, stations: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fiducial.alignment.faser.campaign import FILE, Plan, plan
+from fiducial.alignment.faser.campaign import FILE, Plan, data_folder, plan
 from fiducial.alignment.faser.layout import CONSTANTS, FOLDERS, Iteration, first_of, iteration
 from fiducial.alignment.faser.recipes import usual_recipe
 from fiducial.alignment.faser.request import Request, plain
@@ -84,6 +84,9 @@ def _values(once: Once, *, simulate: bool) -> dict[str, Any]:
         "campaign": f"{once.whole.prepared.name}_iter{once.number:02d}",
         "folder": plain(once.iteration.folder, "the folder"),
     }
+    data = data_folder(once.whole)
+    if data is not None:
+        values["variables.data_folder"] = plain(data / once.iteration.folder.relative_to(once.base), "the folder")
     if simulate and "raw" not in request.variables:
         values["variables.raw"] = plain(once.base / "raw", "the folder")
     return values

@@ -14,7 +14,9 @@ from fiducial.core.errors import UsageError
 from fiducial.core.filerange import format_range, parse_range
 
 __all__ = [
+    "Pede",
     "Request",
+    "Storage",
     "parse_files",
     "parse_iterations",
     "parse_recipe",
@@ -26,6 +28,36 @@ __all__ = [
 
 _EXAMPLE = "fiducial align -y 2023 -r 011705 -f 450-500 -i 10"
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What becomes of files that nobody needs any more.
+
+    Args:
+        keep_ntuples: of all iterations; otherwise those of the last one stay.
+        keep_constants: of all iterations; otherwise those of the last one stay.
+        keep_scratch: what a reconstruction leaves in its own folder.
+    """
+
+    keep_ntuples: bool = True
+    keep_constants: bool = True
+    keep_scratch: bool = False
+
+
+@dataclass(frozen=True)
+class Pede:
+    """A pede of the user's, for where it shall fit.
+
+    Args:
+        install: its folder, or the program.
+        script: sourced before it; made where there is none.
+        root: ROOT's thisroot.sh, for that script.
+    """
+
+    install: Path | None = None
+    script: Path | None = None
+    root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +73,8 @@ class Request:
         stations: 3 or 4.
         name: of the campaign, with ``{year}``, ``{run}``, ``{files}`` and ``{stations}``.
         folder: of the campaign's files, with ``{format}`` for its name.
+        data: of its large files, likewise, where they shall lie elsewhere.
+        storage: what becomes of files that nobody needs any more.
         first_iteration: number of the first iteration's folder.
         initial_constants: constants to begin with.
         recipe: how an iteration is fitted: name of a recipe, or path of a file.
@@ -49,6 +83,8 @@ class Request:
         environment_script: what is sourced before a reconstruction.
         calypso: what an environment script is made of where there is none: Calypso's asetup file and its setup.sh,
             or the folder of its installation.
+        pede: where a pede is.
+        with_pede: whether it fits; otherwise our own fit does.
         reco_words: for faser_reco_alignment.py, besides the usual ones.
         variables: others of the workflow.
         edits: of the workflow, by dotted place.
@@ -64,6 +100,8 @@ class Request:
     stations: int | None = None
     name: str | None = None
     folder: str | None = None
+    data: str | None = None
+    storage: Storage | None = None
     first_iteration: int | None = None
     initial_constants: Path | None = None
     recipe: str | None = None
@@ -71,6 +109,8 @@ class Request:
     source: Path | None = None
     environment_script: Path | None = None
     calypso: Calypso | None = None
+    pede: Pede | None = None
+    with_pede: bool | None = None
     reco_words: tuple[str, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
     edits: Mapping[str, Any] = field(default_factory=dict)

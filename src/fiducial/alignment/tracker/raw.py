@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from fiducial.core.errors import DataError, NotFoundError
 from fiducial.storage.replace import replace_bytes
 
-__all__ = ["RawData", "raw_path", "read_raw", "run_and_file", "write_raw"]
+__all__ = ["RawData", "ntuple_name", "raw_path", "read_raw", "run_and_file", "write_raw"]
 
 _MAGIC = b"FIDRAW\r\n"
 _VERSION = 1
@@ -62,6 +62,11 @@ class RawData:
 def raw_path(folder: Path, year: int, run: int, file: int, prefix: str = "Faser-Physics") -> Path:
     """Where a raw file lies under the folder of all raw files."""
     return folder / f"{year:04d}" / f"{run:06d}" / f"{prefix}-{run:06d}-{file:05d}.raw"
+
+
+def ntuple_name(run: int, file: int) -> str:
+    """What FASER calls the ntuple that is made of a raw file."""
+    return f"kfalignment_{run:06d}_{file:05d}.root"
 
 
 def run_and_file(path: Path) -> tuple[int, int] | None:
