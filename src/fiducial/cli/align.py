@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperGroup
 
 from fiducial.cli import alignoptions as words
+from fiducial.cli.aligninit import init
 from fiducial.cli.lazy import subject_app
 from fiducial.cli.options import SiteName
 
@@ -20,21 +21,26 @@ app = subject_app()
 _BEHIND = "fiducial.align.behind"
 
 
-class AlignCommand(TyperCommand):
+class AlignGroup(TyperGroup):
     """Keeps the words behind ``--`` for the reconstruction, and answers options of FASER's other programs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Split the words at ``--``."""
-        end = args.index("--") if "--" in args else len(args)
+        """Split the words at ``--``, unless they are those of a command below."""
+        below = bool(args) and args[0] in self.commands
+        end = args.index("--") if "--" in args and not below else len(args)
         ctx.meta[_BEHIND] = tuple(args[end + 1 :])
-        if end:
+        if end and not below:
             from fiducial.alignment.faser.foreign import refuse_foreign
 
             refuse_foreign(args[:end])
         return super().parse_args(ctx, args[:end])
 
 
-@app.command(cls=AlignCommand, epilog="What stands behind -- goes to faser_reco_alignment.py: -- --nevents 100")
+@app.callback(
+    cls=AlignGroup,
+    invoke_without_command=True,
+    epilog="What stands behind -- goes to faser_reco_alignment.py: -- --nevents 100",
+)
 def align(
     ctx: typer.Context,
     year: words.Year = None,
@@ -69,6 +75,9 @@ def align(
     quiet: words.Quiet = False,
 ) -> None:
     """Align FASER's tracker: reconstruct, fit, add to the constants, until nothing moves. The same command goes on."""
+    if ctx.invoked_subcommand is not None:
+        words.must_stand_behind(ctx)
+        return
     from fiducial.alignment.faser.campaign import plan as plan_all
     from fiducial.alignment.faser.once import plan_once
     from fiducial.cli.aligned import need_alignment
@@ -102,6 +111,9 @@ def align(
         return
     outcome = _execute(plan, single, site=site, show=show, workers=workers, memory=memory, update=continue_)
     _tell(plan, single, outcome, json_)
+
+
+app.command()(init)
 
 
 # ------------------------------------------------------------------------------------------------- what happens

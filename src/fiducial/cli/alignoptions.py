@@ -67,6 +67,23 @@ def note(text: str) -> None:
     typer.echo(f"note: {text}", err=True)
 
 
+def must_stand_behind(ctx: Any) -> None:
+    """Refuse options before the name of a command below ``align``, for nobody would read them.
+
+    Raises:
+        UsageError: there are some.
+    """
+    from fiducial.core.errors import UsageError
+
+    given = [name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"]
+    if given:
+        option = f"--{given[0].rstrip('_').replace('_', '-')}"
+        raise UsageError(
+            f"{option} stands before {ctx.invoked_subcommand}",
+            hint=f"fiducial align {ctx.invoked_subcommand} {option} …",
+        )
+
+
 def must_fit_together(said: dict[str, Any]) -> None:
     """Refuse words that contradict each other.
 

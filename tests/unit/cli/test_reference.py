@@ -17,10 +17,11 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text("
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """A command and all below it, that are not groups, with the words that call them."""
+    """A command and all below it, that do something themselves, with the words that call them."""
     below = getattr(command, "commands", None)
-    if not below:
+    if not below or command.invoke_without_command:
         yield name, command
+    if not below:
         return
     for word, inner in below.items():
         yield from commands(inner, f"{name} {word}")
