@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
 from fiducial.cli import alignoptions as words
+from fiducial.cli.aligncheck import check
 from fiducial.cli.aligninit import init
 from fiducial.cli.lazy import subject_app
 from fiducial.cli.options import SiteName
@@ -56,6 +58,7 @@ def align(
     raw: words.Raw = None,
     constants: words.Constants = None,
     recipe: words.Recipe = None,
+    with_pede: words.WithPede = False,
     once: words.OnlyOnce = False,
     simulate: words.Simulate = False,
     events: words.Events = None,
@@ -63,6 +66,7 @@ def align(
     threshold: words.Threshold = None,
     all_iterations: words.AllIterations = False,
     continue_: words.Continue = False,
+    despite_daemon: words.DespiteDaemon = False,
     site: SiteName = None,
     submit: words.Submit = False,
     workers: words.Workers = None,
@@ -98,6 +102,7 @@ def align(
         return
     dag = _dag(site, submit, {"--workers": workers, "--memory": memory, "--once": once or None}, update=continue_)
     _check(plan, single, dag)
+    _look_for_daemons(plan, single, despite_daemon)
     if dry_run:
         from fiducial.cli.run import tell_plan
 
@@ -114,6 +119,7 @@ def align(
 
 
 app.command()(init)
+app.command()(check)
 
 
 # ------------------------------------------------------------------------------------------------- what happens
@@ -163,6 +169,18 @@ def _write_dag(plan: Plan, site: Any, *, submit: bool, show: bool, json_: bool) 
     tell_written(found, json_)
 
 
+def _look_for_daemons(plan: Plan, single: Once | None, despite: bool) -> None:
+    from fiducial.alignment.faser.campaign import data_folder
+    from fiducial.alignment.faser.daemon import find_daemons, must_not_work_here
+
+    folders = [single.base if single else plan.prepared.folder, *filter(None, [data_folder(plan)])]
+    daemons = find_daemons({Path.cwd(), *(folder.parent for folder in folders)})
+    if not despite:
+        must_not_work_here(daemons, folders)
+    for daemon in daemons:
+        words.note(f"{daemon.told}; {daemon.stop}")
+
+
 def _execute(
     plan: Plan,
     single: Once | None,
@@ -206,8 +224,9 @@ def _lay_out(plan: Plan, single: Once | None) -> None:
         ntuples, fit = str(known["ntuple_folder"]), str(known["fit_folder"])
         join(plan.prepared.folder, data, iteration=".", ntuples=ntuples, fit=fit)
 
-    if plan.script is not None:
-        plan.script.make()
+    for script in (plan.script, plan.pede):
+        if script is not None:
+            script.make()
     if single is None:
         text = "# Written by fiducial align, and written anew by each such command: to change it, take a copy.\n"
         replace_text(plan.prepared.folder / FILE, f"{text}{plan.source.text}")

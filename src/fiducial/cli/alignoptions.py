@@ -40,6 +40,9 @@ Recipe = Annotated[
     str | None,
     typer.Option(help="How an iteration is fitted: a name (fiducial alignment recipe list), or a file of your own."),
 ]
+WithPede = Annotated[
+    bool, typer.Option("--with-pede", help="Let pede fit, that of config.json (pede_install), and not our own fit.")
+]
 OnlyOnce = Annotated[bool, typer.Option("--once", help="Reconstruct for iteration -i and stop; the fit is yours.")]
 Simulate = Annotated[bool, typer.Option("--simulate", help="Make raw files first, and need no Calypso.")]
 Events = Annotated[int | None, typer.Option(min=100, help="Muons in each simulated file.")]
@@ -51,6 +54,7 @@ AllIterations = Annotated[bool, typer.Option("--all-iterations", help="Do all -i
 Continue = Annotated[
     bool, typer.Option("--continue", "--remain", "-c", help="Go on, and take up changed options for what is left.")
 ]
+DespiteDaemon = Annotated[bool, typer.Option("--despite-daemon", help="Work here although auto_iter.py does, or may.")]
 Submit = Annotated[bool, typer.Option("--submit", help="With --backend dagman: give the DAG to DAGMan.")]
 Workers = Annotated[int | None, typer.Option("--workers", "-j", min=1, help="Jobs at a time; default: cores.")]
 Memory = Annotated[str | None, typer.Option(help='Memory that all jobs may use together, e.g. "16 GB".')]
@@ -110,6 +114,25 @@ def must_fit_together(said: dict[str, Any]) -> None:
             raise UsageError(f"--{name} goes with --simulate")
 
 
+#: Options of ``align`` that ``check`` has no use for, as if nobody had said them.
+_UNSAID: dict[str, Any] = {
+    **dict.fromkeys(("once", "simulate", "all_iterations"), False),
+    **dict.fromkeys(("events", "seed", "threshold", "show_workflow")),
+    "behind": (),
+}
+
+
+def check_words(said: dict[str, Any]) -> dict[str, Any]:
+    """The words of ``check``, as those of an alignment.
+
+    Raises:
+        UsageError: some contradict each other.
+    """
+    whole = {**_UNSAID, **said}
+    must_fit_together(whole)
+    return whole
+
+
 def request_of(said: dict[str, Any]) -> Request:
     """What the options ask for."""
     from fiducial.alignment.faser import request as ask
@@ -138,6 +161,7 @@ def request_of(said: dict[str, Any]) -> Request:
         source=path("source"),
         environment_script=path("env_script"),
         calypso=path("calypso_path"),
+        with_pede=said["with_pede"] or None,
         reco_words=said["behind"],
         variables=variables,
     ).with_variables(variables_of(said["set_"]))

@@ -13,6 +13,7 @@ from typing import Any
 from fiducial.alignment.faser import storage
 from fiducial.alignment.faser.environment import DEFAULT, EnvironmentScript
 from fiducial.alignment.faser.layout import must_be_apart, scope_of
+from fiducial.alignment.faser.pede import CALL, Pede, PedeScripts
 from fiducial.alignment.faser.recipes import recipe_of_sets, usual_recipe
 from fiducial.alignment.faser.request import Request, plain
 from fiducial.alignment.faser.storage import packaged_text
@@ -43,12 +44,14 @@ class Plan:
         source: the workflow file that would be written.
         prepared: the campaign.
         script: what is sourced before a reconstruction; None in a simulation, which needs none.
+        pede: scripts for a pede of the user's; None where none is known or it has no part in this.
     """
 
     request: Request
     source: WorkflowFile
     prepared: Prepared
     script: EnvironmentScript | None
+    pede: PedeScripts | None = None
 
     @property
     def recipe(self) -> str:
@@ -91,7 +94,7 @@ def plan(request: Request, *, simulate: bool) -> Plan:
     source = parse(text, Path(FILE))
     prepared = prepare(resolved(source), {}, workflow_folder=source.folder)
     _must_work(request, prepared, packaged)
-    return Plan(request, source, prepared, script)
+    return Plan(request, source, prepared, script, _pede(request, prepared.folder))
 
 
 def _must_work(request: Request, prepared: Prepared, packaged: Mapping[str, Any]) -> None:
@@ -133,7 +136,16 @@ def _script(request: Request) -> EnvironmentScript:
     """Where only Calypso's files are known, the script is the campaign's own."""
     own = isinstance(request.calypso, tuple) and request.environment_script is None
     path = request.environment_script or (_folder(request) if own else Path.cwd()) / DEFAULT
-    return EnvironmentScript(path.absolute(), request.calypso)
+    pede = request.pede or Pede()
+    return EnvironmentScript(path.absolute(), request.calypso, None if pede.script or own else pede.install)
+
+
+def _pede(request: Request, folder: Path) -> PedeScripts | None:
+    """Scripts of a pede that fits, or whose environment script the configuration names and that can be made."""
+    known = request.pede or Pede()
+    if request.with_pede or (known.script and known.install):
+        return PedeScripts(known, folder, bool(request.with_pede))
+    return None
 
 
 def _values(request: Request, script: EnvironmentScript | None, *, simulate: bool) -> dict[str, Any]:
@@ -162,6 +174,9 @@ def _values(request: Request, script: EnvironmentScript | None, *, simulate: boo
         values |= storage.values(request, _data(request))
         values |= _completed(request.edits, _packaged(simulate))
     values |= {f"variables.{name}": value for name, value in {**variables, **request.variables}.items()}
+    if request.with_pede:
+        options = request.variables.get("solve_options", [])
+        values["variables.solve_options"] = [*options, "--pede", plain(_folder(request) / CALL, "the folder")]
     changed = {place: value for place, value in values.items() if value is not None}
     return changed if request.stop_early is not False else {**changed, _UNTIL: None}
 

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from fiducial.alignment.faser.limits import parse_count, parse_flavour, parse_memory, parse_yes
+from fiducial.alignment.faser.pede import Pede
 from fiducial.alignment.faser.recipes import recipe_of_sets
 from fiducial.alignment.faser.request import (
-    Pede,
     Request,
     Storage,
     expand,

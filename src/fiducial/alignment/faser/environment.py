@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from fiducial.core.errors import FolderError, NotFoundError
+from fiducial.alignment.faser.pede import search_path_lines
+from fiducial.alignment.faser.scripts import make_script
+from fiducial.core.errors import NotFoundError
 
 __all__ = ["DEFAULT", "Calypso", "EnvironmentScript", "environment_text", "files_of"]
 
@@ -34,10 +35,12 @@ class EnvironmentScript:
     Args:
         path: where it is, or shall be.
         calypso: what it is made of where there is none: the folder of an installation, or its asetup file and setup.sh.
+        pede: folder of a pede that is to be found, too, where one script is for both.
     """
 
     path: Path
     calypso: Calypso | None = None
+    pede: Path | None = None
 
     @property
     def note(self) -> str:
@@ -46,7 +49,7 @@ class EnvironmentScript:
             return ""
         if not self.path.is_file():
             return f"{self.path} is made, for {files_of(self.calypso)[1]}"
-        if self.path.read_text("utf-8", "replace") == environment_text(*files_of(self.calypso)):
+        if self.path.read_text("utf-8", "replace") == self.text:
             return ""
         return f"{self.path} is there and used as it is; what was said of Calypso does not change it"
 
@@ -67,25 +70,26 @@ class EnvironmentScript:
                     f"Calypso has no {file}", hint="--calypso_path names the folder with setup.sh in it"
                 )
 
+    def look(self) -> list[str]:
+        """Look, and say nothing more than that it is there or can be made; see `check`."""
+        self.check()
+        return []
+
+    @property
+    def text(self) -> str:
+        """What it says where it is made."""
+        assert self.calypso is not None
+        text = environment_text(*files_of(self.calypso))
+        return text + (search_path_lines(self.pede) if self.pede else "")
+
     def make(self) -> None:
         """Write it, executable, unless it is there.
 
         Raises:
             FolderError: it cannot be written.
         """
-        if self.calypso is None:
-            return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755)
-        except FileExistsError:
-            return
-        except OSError as error:
-            raise FolderError(
-                f"cannot write {self.path}: {error.strerror}", hint="--env_script names another"
-            ) from None
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(environment_text(*files_of(self.calypso)))
+        if self.calypso is not None:
+            make_script(self.path, self.text)
 
 
 def environment_text(asetup: Path, setup: Path) -> str:

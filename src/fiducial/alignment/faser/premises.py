@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from fiducial.alignment.tracker.raw import raw_path
 from fiducial.core.errors import ConfigurationError, FolderError, NotFoundError, StateError
 from fiducial.core.filerange import parse_range
 
-__all__ = ["check", "check_once"]
+__all__ = ["check", "check_once", "inputs"]
 
 _SCRIPT = "faser_reco_alignment.py"
 _TEMPLATES = ("aligndb_template_head.sh", "aligndb_template_tail.sh")
@@ -65,26 +65,42 @@ def check_once(plan: Plan, once: Once) -> list[str]:
     return _inputs(plan)
 
 
-def _inputs(plan: Plan) -> list[str]:
+def inputs(plan: Plan) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+    """What the campaign reads: names, and looks that raise an error where it is not there and tell what is unusual."""
     variables: Mapping[str, Any] = plan.source.workflow.variables
     if variables["initial_constants"]:
-        read_constants(Path(str(variables["initial_constants"])))
-    _recipe(plan, int(variables["stations"]))
-    if plan.script is None:
-        return []
-    plan.script.check()
-    _source(Path(str(variables["source"])))
-    if not Path(str(variables["database"])).is_file():
+        yield "constants", lambda: _constants(Path(str(variables["initial_constants"])))
+    yield "recipe", lambda: _recipe(plan, int(variables["stations"]))
+    if plan.pede is not None:
+        yield "pede", plan.pede.look
+    if plan.script is not None:
+        yield "environment script", plan.script.look
+        yield "FASER's scripts", lambda: _source(Path(str(variables["source"])))
+        yield "database", lambda: _database(Path(str(variables["database"])))
+        yield "raw files", lambda: _raw_files(plan, Path(str(variables["raw"])))
+
+
+def _inputs(plan: Plan) -> list[str]:
+    return [note for _, look in inputs(plan) for note in look()]
+
+
+def _constants(file: Path) -> list[str]:
+    read_constants(file)
+    return []
+
+
+def _database(file: Path) -> list[str]:
+    if not file.is_file():
         hint = "is CernVM-FS mounted here? --set database=PATH names another copy"
-        raise NotFoundError(f"there is no conditions database '{variables['database']}'", hint=hint)
-    return _raw_files(plan, Path(str(variables["raw"])))
+        raise NotFoundError(f"there is no conditions database '{file}'", hint=hint)
+    return []
 
 
-def _recipe(plan: Plan, stations: int) -> None:
+def _recipe(plan: Plan, stations: int) -> list[str]:
     """One alignment has one recipe, whatever becomes of the file that it was copied from."""
     copy, own = plan.recipe_copy, "/" in plan.recipe
     if copy.is_file() and not (own and Path(plan.recipe).is_file()):
-        return
+        return []
     recipe = find_recipe(plan.recipe)
     try:
         Steps(FASER, FASER.stations(stations), recipe).check()
@@ -98,13 +114,15 @@ def _recipe(plan: Plan, stations: int) -> None:
             f"the alignment in {plan.prepared.folder} was begun with another {copy.name}, which is {copy}",
             hint="--folder OTHER begins an alignment with the recipe as it is now",
         )
+    return []
 
 
-def _source(folder: Path) -> None:
+def _source(folder: Path) -> list[str]:
     for name in (_SCRIPT, *(f"templates/{template}" for template in _TEMPLATES)):
         if not (folder / name).is_file():
             hint = f"--source names the folder of FASER's alignment scripts, with {_SCRIPT} and templates/ in it"
             raise NotFoundError(f"there is no {folder / name}", hint=hint)
+    return []
 
 
 def _raw_files(plan: Plan, raw: Path) -> list[str]:

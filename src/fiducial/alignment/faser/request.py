@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fiducial.alignment.faser.environment import Calypso
+from fiducial.alignment.faser.pede import Pede
 from fiducial.core.errors import UsageError
 from fiducial.core.filerange import format_range, parse_range
 
 __all__ = [
-    "Pede",
     "Request",
     "Storage",
     "parse_files",
@@ -43,21 +43,6 @@ class Storage:
     keep_ntuples: bool = True
     keep_constants: bool = True
     keep_scratch: bool = False
-
-
-@dataclass(frozen=True)
-class Pede:
-    """A pede of the user's, for where it shall fit.
-
-    Args:
-        install: its folder, or the program.
-        script: sourced before it; made where there is none.
-        root: ROOT's thisroot.sh, for that script.
-    """
-
-    install: Path | None = None
-    script: Path | None = None
-    root: Path | None = None
 
 
 @dataclass(frozen=True)
