@@ -17,6 +17,7 @@ from fiducial.cli.options import SiteName
 if TYPE_CHECKING:
     from fiducial.alignment.faser.campaign import Plan
     from fiducial.alignment.faser.once import Once
+    from fiducial.alignment.faser.takeover.decide import Decision
 
 app = subject_app()
 
@@ -95,13 +96,19 @@ def align(
         plan, single = plan_once(request, words.which_iteration(iterations), simulate=simulate)
     else:
         plan = plan_all(request, simulate=simulate)
+    taken = None
+    if single is None and not simulate:
+        from fiducial.cli.aligntaken import taken_over
+
+        plan, taken = taken_over(plan, request, begin=continue_)
     if show_workflow:
         for note in plan.request.notes:
             words.note(note)
         typer.echo(plan.source.text, nl=False)
         return
-    dag = _dag(site, submit, {"--workers": workers, "--memory": memory, "--once": once or None}, update=continue_)
-    _check(plan, single, dag)
+    others = {"--workers": workers, "--memory": memory, "--once": once or None}
+    dag = _dag(site, submit, others, update=continue_ and taken is None)
+    _check(plan, single, taken, dag)
     _look_for_daemons(plan, single, despite_daemon)
     if dry_run:
         from fiducial.cli.run import tell_plan
@@ -112,9 +119,13 @@ def align(
         return
     show = not (quiet or json_)
     if dag is not None:
-        _write_dag(plan, dag, submit=submit, show=show, json_=json_)
+        _write_dag(plan, dag, taken, submit=submit, show=show, json_=json_)
         return
-    outcome = _execute(plan, single, site=site, show=show, workers=workers, memory=memory, update=continue_)
+    outcome = _execute(plan, single, taken, site=site, show=show, workers=workers, memory=memory, update=continue_)
+    if plan.request.taken:
+        from fiducial.cli.aligntaken import forget
+
+        forget(plan)
     _tell(plan, single, outcome, json_)
 
 
@@ -125,13 +136,13 @@ app.command()(check)
 # ------------------------------------------------------------------------------------------------- what happens
 
 
-def _check(plan: Plan, single: Once | None, dag: Any) -> None:
+def _check(plan: Plan, single: Once | None, taken: Decision | None, dag: Any) -> None:
     from fiducial.alignment.faser import premises
     from fiducial.alignment.faser.htcondor import still_needless
 
     for note in plan.notes if dag is None else filter(None, map(still_needless, plan.notes)):
         words.note(note)
-    found = premises.check(plan) if single is None else premises.check_once(plan, single)
+    found = premises.check(plan, taken_over=taken is not None) if single is None else premises.check_once(plan, single)
     for note in found:
         words.note(note)
 
@@ -147,14 +158,16 @@ def _dag(site: str | None, submit: bool, others: dict[str, Any], *, update: bool
     return dagman_of(site, submit, others, update)
 
 
-def _write_dag(plan: Plan, site: Any, *, submit: bool, show: bool, json_: bool) -> None:
+def _write_dag(plan: Plan, site: Any, taken: Decision | None, *, submit: bool, show: bool, json_: bool) -> None:
     from dataclasses import replace
 
     from fiducial.alignment.faser.dag import layout
     from fiducial.alignment.faser.htcondor import requirements, with_fit_limits
     from fiducial.alignment.faser.layout import scope_of
+    from fiducial.cli.aligntaken import keep
     from fiducial.cli.dag import plan_of, tell_written, write_dag
 
+    keep(plan, taken)
     config = plan.request.config
     prepared = replace(plan.prepared, workflow=with_fit_limits(plan.prepared.workflow, config))
     dag = plan_of(prepared, site, layout(prepared.workflow, scope_of(prepared)))
@@ -184,6 +197,7 @@ def _look_for_daemons(plan: Plan, single: Once | None, despite: bool) -> None:
 def _execute(
     plan: Plan,
     single: Once | None,
+    taken: Decision | None,
     *,
     site: str | None,
     show: bool,
@@ -191,12 +205,13 @@ def _execute(
     memory: str | None,
     update: bool,
 ) -> dict[str, Any]:
-    from fiducial.cli import alignbegun
+    from fiducial.cli import alignbegun, aligntaken
     from fiducial.cli.run import execute
     from fiducial.core.errors import ChangedError
 
     earlier = alignbegun.begun(plan.prepared.name)
-    if update:
+    aligntaken.keep(plan, taken)
+    if update and taken is None:
         alignbegun.must_exist(earlier, plan.prepared.name)
     if earlier is not None:
         alignbegun.must_go_on(earlier, plan, single, update=update)
@@ -216,6 +231,7 @@ def _lay_out(plan: Plan, single: Once | None) -> None:
     """Put into the campaign's folder what it was made of."""
     from fiducial.alignment.faser.campaign import CONFIG, FILE, data_folder
     from fiducial.alignment.faser.folders import join
+    from fiducial.alignment.faser.overwriting import keeps_its_config
     from fiducial.storage.replace import replace_text
 
     data = data_folder(plan)
@@ -230,7 +246,7 @@ def _lay_out(plan: Plan, single: Once | None) -> None:
     if single is None:
         text = "# Written by fiducial align, and written anew by each such command: to change it, take a copy.\n"
         replace_text(plan.prepared.folder / FILE, f"{text}{plan.source.text}")
-    if plan.request.config is not None:
+    if plan.request.config is not None and not keeps_its_config(plan.prepared.folder):
         replace_text(plan.prepared.folder / CONFIG, plan.request.config.read_text("utf-8"))
 
 

@@ -172,6 +172,7 @@ def _values(request: Request, script: EnvironmentScript | None, *, simulate: boo
         }
         values["steps.reco.environment_script"] = plain(script.path, "the environment script")
         values |= storage.values(request, _data(request))
+        variables["taken"] = {file: plain(path, "an ntuple") for file, path in request.taken.items()} or None
         values |= _completed(request.edits, _packaged(simulate))
     values |= {f"variables.{name}": value for name, value in {**variables, **request.variables}.items()}
     if request.with_pede:

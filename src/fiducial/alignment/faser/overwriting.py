@@ -12,7 +12,11 @@ from fiducial.alignment.tracker.raw import raw_path
 from fiducial.core.errors import FolderError
 from fiducial.core.variables import render
 
-__all__ = ["is_claimed", "refuse_to_overwrite", "refuse_to_overwrite_iteration"]
+__all__ = ["TAKEN", "is_claimed", "keeps_its_config", "refuse_to_overwrite", "refuse_to_overwrite_iteration"]
+
+
+#: In a campaign's own folder, what it took over from older scripts.
+TAKEN = "taken.json"
 
 
 def is_claimed(folder: Path) -> bool:
@@ -21,12 +25,24 @@ def is_claimed(folder: Path) -> bool:
 
 
 def _was_claimed(folder: Path) -> bool:
-    """Whether it is, or was before that campaign was put aside so that the same work can begin anew."""
-    return any(folder.glob(".fiducial*/campaign.json"))
+    """Whether it is, or was before that campaign was put aside so that the same work can begin anew.
+
+    One that had gone on with what others made cannot begin anew where that lies.
+    """
+    own = any(folder.glob(".fiducial*/campaign.json"))
+    return own and (is_claimed(folder) or not any(folder.glob(f".fiducial*/{TAKEN}")))
 
 
-def refuse_to_overwrite(plan: Plan) -> None:
+def keeps_its_config(folder: Path) -> bool:
+    """Whether the configuration in a campaign's folder is that of the older scripts with which it goes on."""
+    return (folder / ".fiducial" / TAKEN).is_file() and (folder / CONFIG).is_file()
+
+
+def refuse_to_overwrite(plan: Plan, *, taken_over: bool = False) -> None:
     """Before a campaign of all iterations begins in a folder that is no campaign's yet.
+
+    Args:
+        taken_over: whether it goes on with the iterations that lie there.
 
     Raises:
         FolderError: it holds something that the campaign would overwrite; names it.
@@ -36,8 +52,10 @@ def refuse_to_overwrite(plan: Plan) -> None:
         return
     iterations = [iteration for iteration in every_iteration(plan.prepared) if _holds_something(iteration.folder)]
     files = [path for path in _written_once(plan) if path.exists()]
+    if taken_over:
+        iterations, files = [], [path for path in files if path.name != CONFIG]
     found = [*(iteration.folder for iteration in iterations), *files, *_raw_files(plan)]
-    _refuse(folder, found, iterations)
+    _refuse(folder, found, iterations, can_go_on=bool(iterations) and plan.script is not None)
 
 
 def refuse_to_overwrite_iteration(plan: Plan, once: Once) -> None:
@@ -87,10 +105,12 @@ def _raw_files(plan: Plan) -> list[Path]:
     return [path for path in paths if path.exists()][:1]
 
 
-def _refuse(folder: Path, found: list[Path], iterations: Iterable[Iteration]) -> None:
+def _refuse(folder: Path, found: list[Path], iterations: Iterable[Iteration], *, can_go_on: bool = False) -> None:
     if not found:
         return
     hint = "--folder NAME begins the alignment in another folder"
+    if can_go_on:
+        hint = f"--continue goes on with it where it stopped, --continue --dry-run says where that is; {hint}"
     results = [iteration.constants for iteration in iterations if iteration.constants.is_file()]
     if results:
         hint += f"; with --constants {results[-1]} as well, it goes on from the one that is here"

@@ -103,7 +103,7 @@ def environment_text(pede: Pede) -> str:
 def search_path_lines(install: Path) -> str:
     """Lines by which a shell finds pede and its libraries."""
     folder = shlex.quote(str(install if not install.is_file() else install.parent))
-    return f"export PATH={folder}:$PATH\nexport LD_LIBRARY_PATH={folder}:$LD_LIBRARY_PATH\n"
+    return f"export PATH={folder}:$PATH\nexport LD_LIBRARY_PATH={folder}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\n"
 
 
 def find_pede(install: Path) -> Path | None:

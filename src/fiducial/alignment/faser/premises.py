@@ -24,8 +24,11 @@ _SCRIPT = "faser_reco_alignment.py"
 _TEMPLATES = ("aligndb_template_head.sh", "aligndb_template_tail.sh")
 
 
-def check(plan: Plan) -> list[str]:
+def check(plan: Plan, *, taken_over: bool = False) -> list[str]:
     """Look for all that the campaign reads, and that its folder holds nothing that it would overwrite.
+
+    Args:
+        taken_over: whether it goes on with the iterations that lie there.
 
     Returns:
         what a user should know: some raw files that are missing, but few enough to go on without them.
@@ -40,7 +43,7 @@ def check(plan: Plan) -> list[str]:
             f"{plan.prepared.folder} holds iterations that were made one at a time, with --once",
             hint="--folder chooses another folder for the campaign",
         )
-    refuse_to_overwrite(plan)
+    refuse_to_overwrite(plan, taken_over=taken_over)
     return _inputs(plan)
 
 

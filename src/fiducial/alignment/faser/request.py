@@ -62,6 +62,7 @@ class Request:
         storage: what becomes of files that nobody needs any more.
         first_iteration: number of the first iteration's folder.
         initial_constants: constants to begin with.
+        taken: ntuples of the first iteration that are there already, by their raw file's five digits.
         recipe: how an iteration is fitted: name of a recipe, or path of a file.
         sets: the same in FASER's words, for where no recipe is named: the section ``workflow`` of ``config.json``.
         source: folder of FASER's scripts.
@@ -89,6 +90,7 @@ class Request:
     storage: Storage | None = None
     first_iteration: int | None = None
     initial_constants: Path | None = None
+    taken: Mapping[str, str] = field(default_factory=dict)
     recipe: str | None = None
     sets: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None

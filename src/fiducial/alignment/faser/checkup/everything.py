@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from fiducial.alignment.faser.daemon import find_daemons
 from fiducial.alignment.faser.environment import files_of
 from fiducial.alignment.faser.overwriting import is_claimed, refuse_to_overwrite
 from fiducial.alignment.faser.request import Request
+from fiducial.alignment.faser.takeover.decide import decide
+from fiducial.core.errors import FiducialError
 from fiducial.core.filerange import parse_range
 from fiducial.ledger.database import NETWORK_FILESYSTEMS, filesystem_of
 
@@ -132,16 +133,17 @@ def _places(planned: Plan, complete: bool) -> Iterator[Row]:
 
 
 def _state(planned: Plan) -> Row:
-    folder = planned.prepared.folder
-    if is_claimed(folder):
+    """What lies in the campaign's folder already."""
+    if is_claimed(planned.prepared.folder):
         return Row(OK, "state", "was begun by fiducial align: the same command goes on with it")
-    row = looked("state", lambda: _unused(planned), "nothing is there yet")
-    return replace(row, state=WARN) if row.state == FAIL else row
-
-
-def _unused(planned: Plan) -> list[str]:
-    refuse_to_overwrite(planned)
-    return []
+    try:
+        decision = decide(planned)
+        if decision is not None:
+            return Row(WARN, "state", "; ".join(decision.told), "fiducial align … --continue goes on with it")
+        refuse_to_overwrite(planned)
+    except FiducialError as error:
+        return Row(FAIL, "state", error.message, error.hint)
+    return Row(OK, "state", "nothing is there yet")
 
 
 def _ledger(url: str) -> Row:
