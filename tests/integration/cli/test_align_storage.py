@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import calypso
-from aligning import NAME, align
+from aligning import FIDUCIAL, NAME, align
 
 
 @pytest.fixture
@@ -47,3 +47,25 @@ def test_two_folders_and_a_clean_up_that_can_be_gone_on_from(site: calypso.Site,
     assert json.loads(align(tmp_path, *words, "-i", "3", "--continue", "--json").stdout)["iterations"] == 3
     assert files_of(work, "iter*/2kfalignment/*") == [name.replace("iter02", "iter03") for name in ntuples]
     assert files_of(work, "iter*/inputforalign.txt") == ["iter03/inputforalign.txt"]
+
+
+def test_pede_fits_with_an_environment_of_its_own(site: calypso.Site, tmp_path: Path) -> None:
+    """The script that is sourced for pede is sourced for nothing else: it would keep our own Python from starting."""
+    pede = tmp_path / "pede of mine" / "pede"
+    pede.parent.mkdir()
+    ours = Path(FIDUCIAL).with_name("fiducial-pede")
+    pede.write_text(f'#!/bin/bash\nunset PYTHONHOME\necho "$MARK" > from-the-script\n{ours} "$@"\ntrue\n')
+    pede.chmod(0o755)
+    script = tmp_path / "millepede_env.sh"
+    script.write_text("export MARK='sourced' PYTHONHOME=/nowhere\n")
+    paths = {"calypso_install": str(site.calypso), "pede_install": str(pede.parent)}
+    paths |= {"reco_env_script": "reco.sh", "millepede_env_script": script.name}
+    (tmp_path / "config.json").write_text(json.dumps({"paths": paths}))
+    words = ["-y", "2023", "-r", "11705", "-f", "450-453", *site.options(), "-i", "1", "--workers", "2"]
+    align(tmp_path, *words, "--with-pede")
+    folder = tmp_path / NAME
+    assert (folder / "iter01" / "inputforalign.txt").stat().st_size
+    assert str(pede) in (folder / "pede.sh").read_text()
+    assert "sourced" in script.read_text()
+    assert (tmp_path / "reco.sh").is_file()
+    assert "Millepede II fit ending" in (folder / "iter01" / "3millepede" / "pede.out").read_text()

@@ -168,9 +168,11 @@ def _notes(top: _Table, needless: tuple[str, ...]) -> tuple[str, ...]:
 def _older(top: _Table) -> Request:
     paths, alignment, storage = top.table("paths"), top.table("alignment"), top.table("storage")
     folder, data = _older_folders(paths, storage.get("use_eos_for_output", parse_yes))
+    stations = alignment.get("default_stations", parse_stations)
     request = Request(
         iterations=alignment.get("default_iterations", parse_iterations),
-        stations=alignment.get("default_stations", parse_stations),
+        stations=stations,
+        sets=_sets(top, stations or 3),
         folder=folder,
         data=data,
         storage=_storage(storage),

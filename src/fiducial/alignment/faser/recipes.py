@@ -2,7 +2,8 @@
 
 Steps in the words of ``config.json`` say what stays: ``{"set0": {"iters": 5, "pede": {"step0": ["IFT", 21, 41]}}}``.
 "IFT" is the station in front and "3ST" the three behind it; "side" (once "local") are all sides and modules, "layer"
-(once "global") all layers; a number is a layer as in labels, 21 or 210.
+(once "global") all layers; a number is a layer as in labels, 21 or 210. "fixside" and "fixlayer", as FASER's steering
+files are called, hold all sides or all layers, and the three stations.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from fiducial.alignment.constants.values import read_constants
 from fiducial.core.errors import DataError, NotFoundError, UsageError
 
-__all__ = ["recipe_of_sets", "usual_recipe"]
+__all__ = ["STEERING_NAMES", "recipe_of_sets", "usual_recipe"]
 
 #: Of three stations, and of four from the beginning.
 EVERYTHING = "one-fit"
@@ -23,6 +24,10 @@ FRONT = "faser-4st"
 
 _NONE = "left out, there is no such recipe for"
 _ASK = "--recipe names one, or a file of your own that says it"
+
+#: What FASER's steering files for the station in front are called, and the recipes that do the same.
+STEERING_NAMES = {"fixside": "faser-4st-layers", "fixlayer": "faser-4st-sides"}
+_STEERING_WORDS = {"fixside": {"side", "3ST"}, "fixlayer": {"layer", "3ST"}}
 
 _OTHER_WORDS = {"local": "side", "global": "layer"}
 _REFERENCE = {"21", "41"}
@@ -94,5 +99,5 @@ def _held(step: Sequence[Any], stations: int) -> frozenset[str]:
     """What a step holds, in one of the ways to say it."""
     words = [str(word) for word in step]
     plain = [word[:2] if word.isdecimal() and len(word) == 3 and word[2] == "0" else word for word in words]
-    held = {_OTHER_WORDS.get(word, word) for word in plain}
+    held = set().union(*(_STEERING_WORDS.get(word, {_OTHER_WORDS.get(word, word)}) for word in plain))
     return frozenset(held - {"IFT"} if stations == 3 else held)

@@ -11,6 +11,7 @@ from typing import Any
 
 from fiducial.alignment.faser.environment import Calypso
 from fiducial.alignment.faser.pede import Pede
+from fiducial.alignment.faser.recipes import STEERING_NAMES
 from fiducial.core.errors import UsageError
 from fiducial.core.filerange import format_range, parse_range
 
@@ -251,11 +252,12 @@ def parse_stations(text: str | int) -> int:
 
 
 def parse_recipe(text: str) -> str:
-    """Name of a recipe, or the whole path of its file.
+    """Name of a recipe, or the whole path of its file; a steering file of FASER's is the recipe that does the same.
 
     Raises:
         UsageError: it looks like a template.
     """
+    text = STEERING_NAMES.get(text, text)
     file = "/" in text or text.endswith(".toml")
     return str(plain(str(Path(text).expanduser().absolute()) if file else text, "--recipe"))
 
