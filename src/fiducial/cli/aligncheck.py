@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fiducial.cli import alignoptions as words
+from fiducial.cli.options import SiteName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-Backend = Annotated[str, typer.Option(help="Where the jobs are to run: local, or dagman (HTCondor).")]
 Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")]
 
 
 def check(
+    ctx: typer.Context,
     year: words.Year = None,
     run: words.Run = None,
     files: words.Files = None,
@@ -36,21 +37,20 @@ def check(
     with_pede: words.WithPede = False,
     folder: words.Folder = None,
     set_: words.Set = None,
-    backend: Backend = "local",
+    site: SiteName = None,
     json_: Json = False,
 ) -> None:
     """Look whether paths, Calypso, raw files, room, quota and tickets are there. Exits with 1 if something is not."""
     from fiducial import settings
-    from fiducial.alignment.faser.checkup.everything import BACKENDS, check_everything
+    from fiducial.alignment.faser.checkup.everything import check_everything
     from fiducial.cli.aligned import need_alignment
-    from fiducial.core.errors import UsageError
+    from fiducial.cli.sites import chosen_site
 
     need_alignment()
-    if backend not in BACKENDS:
-        raise UsageError(f"there is no backend '{backend}' for an alignment", hint=" or ".join(BACKENDS))
-    said = words.check_words(locals())
+    said = words.check_words(ctx.params)
     request = words.request_of(said).over(words.configured(config, simulate=False))
     chosen = settings.load()
+    backend = chosen_site(chosen, site).backend
     rows = list(check_everything(request, backend=backend, ledger=chosen.ledger_url, pede=chosen.get("alignment.pede")))
     failed, warned = (sum(row.state == state for row in rows) for state in ("fail", "warn"))
     if json_:

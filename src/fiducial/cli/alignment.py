@@ -181,12 +181,15 @@ def join(
     iteration: Annotated[str, typer.Argument(help="The iteration's folder in both, e.g. iter01.")],
     ntuples: Annotated[str, typer.Option(help="Folder of the ntuples in both, e.g. iter01/2kfalignment.")],
     fit: Annotated[str, typer.Option(help="Folder of the fit in both, e.g. iter01/3millepede.")],
+    begin: Annotated[
+        bool, typer.Option("--begin", help="Before anything is there: only a link in the work folder, to the ntuples.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Let two folders of a campaign show each other's files of one iteration, by symbolic links."""
     from fiducial.alignment.faser.folders import join as link
 
-    made = link(work.absolute(), data.absolute(), iteration=iteration, ntuples=ntuples, fit=fit)
+    made = link(work.absolute(), data.absolute(), iteration=iteration, ntuples=ntuples, fit=fit, begin=begin)
     show({"links": len(made)}, json_)
 
 

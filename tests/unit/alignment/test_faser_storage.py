@@ -79,6 +79,14 @@ def test_what_is_there_is_left(work: Path, data: Path) -> None:
     assert (data / "iter01" / "inputforalign.txt").read_text() == "constants"
 
 
+def test_it_begins_where_the_data_cannot_be_seen(work: Path) -> None:
+    nowhere = Path("/proc/nowhere")
+    join(work, nowhere, iteration="iter01", ntuples="iter01/2kf", fit="iter01/3fit", begin=True)
+    assert (work / "iter01" / "2kf").readlink() == nowhere / "iter01" / "2kf"
+    join(work, work.parent / "eos", iteration="iter01", ntuples="iter01/2kf", fit="iter01/3fit", begin=True)
+    assert (work / "iter01" / "2kf").readlink() == work.parent / "eos" / "iter01" / "2kf"
+
+
 def test_folders_that_cannot_be_joined(work: Path) -> None:
     with pytest.raises(FolderError, match=r"cannot join .*/proc/nowhere"):
         joined(work, Path("/proc/nowhere"))

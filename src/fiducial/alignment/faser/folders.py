@@ -11,7 +11,7 @@ from fiducial.core.errors import FolderError, NotFoundError
 __all__ = ["join", "remove_files"]
 
 
-def join(work: Path, data: Path, *, iteration: str, ntuples: str, fit: str) -> list[Path]:
+def join(work: Path, data: Path, *, iteration: str, ntuples: str, fit: str, begin: bool = False) -> list[Path]:
     """Let each of the two folders of a campaign show what lies in the other of one iteration, by symbolic links.
 
     The folder of ntuples is one link, in the work folder. That of the fit is a folder on both sides, because a submit
@@ -24,6 +24,8 @@ def join(work: Path, data: Path, *, iteration: str, ntuples: str, fit: str) -> l
         iteration: the iteration's folder in both.
         ntuples: folder of ntuples in both, such as ``iter01/2kfalignment``; it is made in the data folder.
         fit: folder of the fit in both, likewise; it is made.
+        begin: only lead to the ntuples, which are not there yet, and leave the data folder as it is: EOS cannot be seen
+            from every machine on which an iteration begins.
 
     Returns:
         the links that were made.
@@ -33,9 +35,12 @@ def join(work: Path, data: Path, *, iteration: str, ntuples: str, fit: str) -> l
     """
     made: list[Path] = []
     try:
+        (work / ntuples).parent.mkdir(parents=True, exist_ok=True)
+        if begin:
+            _link(work / ntuples, data / ntuples, made)
+            return made
         for folder in (data / iteration, data / ntuples, data / fit, work / iteration, work / fit):
             folder.mkdir(parents=True, exist_ok=True)
-        (work / ntuples).parent.mkdir(parents=True, exist_ok=True)
         _link(work / ntuples, data / ntuples, made)
         _link(work / fit, data / fit, made)
         for own in _own(work / iteration):

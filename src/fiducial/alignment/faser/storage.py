@@ -15,7 +15,7 @@ __all__ = ["more_steps", "packaged_text", "values"]
 _COPY_AND_GO_ON = 'cp -- "$1" "$2" && shift 2 && exec "$@"'
 _JOIN = (
     *("{{ python }}", "-m", "fiducial", "alignment", "join", "{{ folder }}", "{{ data_folder }}", "{{ iter }}"),
-    *("--ntuples", "{{ ntuple_folder }}", "--fit", "{{ fit_folder }}"),
+    *("--ntuples", "{{ ntuple_folder }}", "--fit", "{{ fit_folder }}", "--begin"),
 )
 
 

@@ -21,10 +21,10 @@ from fiducial.core.errors import FiducialError
 from fiducial.core.filerange import parse_range
 from fiducial.ledger.database import NETWORK_FILESYSTEMS, filesystem_of
 
-__all__ = ["BACKENDS", "check_everything"]
+__all__ = ["check_everything"]
 
-#: Where the jobs of an alignment can run.
-BACKENDS = ("local", "dagman")
+#: Batch systems whose commands are HTCondor's.
+_OF_CONDOR = ("dagman", "htcondor")
 #: Stands in where no run was said, so that all else can be looked at.
 _ANY = Request(year=2023, run=0, files=range(1))
 _OF_THE_RUN = "raw files"
@@ -35,7 +35,7 @@ def check_everything(request: Request, *, backend: str, ledger: str, pede: str |
 
     Args:
         request: what would be aligned; year, run and files may be missing.
-        backend: one of `BACKENDS`.
+        backend: name of the batch system.
         ledger: URL of the ledger's database.
         pede: of the setting ``alignment.pede``.
 
@@ -56,7 +56,7 @@ def check_everything(request: Request, *, backend: str, ledger: str, pede: str |
     yield from _places(planned, complete)
     yield _ledger(ledger)
     yield tools.python_row(elsewhere=backend != "local")
-    if backend == "dagman":
+    if backend in _OF_CONDOR:
         yield from tools.condor_rows()
     yield from _daemons(planned)
 
