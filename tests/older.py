@@ -75,3 +75,22 @@ def lay_out(data: Path, made: Iterable[Made], *, first: int = 1, work: Path | No
             put(folder / "2kfalignment" / ntuple, NTUPLE if content is None else content)
             put((work or data) / folder.name / SUBMIT.format(number=number, file=file), "queue\n")
             put((work or data) / folder.name / f"logs_iter{number:02d}" / f"reco_{file:05d}.out", "done\n")
+
+
+def made_of(folder: Path, number: int, *, done: bool = True, files: Iterable[int] = (450, 451, 452)) -> Made:
+    """An iteration of an alignment that ran through, as older scripts leave one.
+
+    Args:
+        folder: of the alignment.
+        done: whether its fit is.
+    """
+    iteration = folder / f"iter{number:02d}"
+    places = {
+        "began_with": iteration / "1reco" / "inputforalign.txt",
+        "res": iteration / "3millepede" / "millepede.res",
+        "end": iteration / "3millepede" / "millepede.end",
+        "result": iteration / "inputforalign.txt",
+    }
+    texts = {key: path.read_text() if done or key == "began_with" else None for key, path in places.items()}
+    ntuples = {file: iteration / "2kfalignment" / f"kfalignment_011705_{file:05d}.root" for file in files}
+    return Made(ntuples=ntuples, **texts)

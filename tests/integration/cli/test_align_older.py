@@ -16,11 +16,10 @@ import pytest
 
 import calypso
 from aligning import NAME, align, fiducial
-from older import Made, lay_out
+from older import lay_out, made_of
 from processes import wait_for
 
 WORDS = ["-y", "2023", "-r", "11705", "-f", "450-453", "--all-iterations", "--workers", "2", "-i", "3"]
-FILES = (450, 451, 452)
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +37,9 @@ def whole(site: calypso.Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / NAME
 
 
-def made(whole: Path, number: int, *, done: bool = True, files: tuple[int, ...] = FILES) -> Made:
-    """An iteration of it, as older scripts leave one."""
-    folder = whole / f"iter{number:02d}"
-    read = {
-        "began_with": folder / "1reco" / "inputforalign.txt",
-        "res": folder / "3millepede" / "millepede.res",
-        "end": folder / "3millepede" / "millepede.end",
-        "result": folder / "inputforalign.txt",
-    }
-    texts = {key: path.read_text() if done or key == "began_with" else None for key, path in read.items()}
-    return Made(ntuples={f: folder / "2kfalignment" / f"kfalignment_011705_{f:05d}.root" for f in files}, **texts)
-
-
 def test_the_daemons_half_finished_folder(whole: Path, site: calypso.Site, tmp_path: Path) -> None:
     old = tmp_path / NAME
-    lay_out(old, [made(whole, 1), made(whole, 2, done=False, files=(450, 451))])
+    lay_out(old, [made_of(whole, 1), made_of(whole, 2, done=False, files=(450, 451))])
     cut = old / "iter02" / "2kfalignment" / "kfalignment_011705_00451.root"
     cut.write_bytes(cut.read_bytes()[:-1000])
     log = tmp_path / "auto_iter.log"
@@ -66,7 +52,7 @@ def test_the_daemons_half_finished_folder(whole: Path, site: calypso.Site, tmp_p
     assert "--continue goes on with it where it stopped" in refused
     dry = align(tmp_path, *words, "--continue", "--dry-run")
     assert "iteration 01 is done and stays; on with 02" in dry.stderr
-    assert "iteration 02: 1 of 3 ntuples are taken, 2 are made" in dry.stderr
+    assert "iteration 02: 1 of 3 ntuples are taken, the rest is made" in dry.stderr
     assert "condor_q 4711" in dry.stderr
     assert "at most 2 iterations" in dry.stdout
     assert not (old / ".fiducial").exists()
@@ -97,7 +83,7 @@ def test_the_daemons_half_finished_folder(whole: Path, site: calypso.Site, tmp_p
 def test_the_newest_dags_folders_on_afs_and_eos(whole: Path, site: calypso.Site, tmp_path: Path) -> None:
     name = f"{NAME}_ST3"
     work, data = tmp_path / "dag" / name, tmp_path / "data" / name
-    lay_out(data, [made(whole, 1), made(whole, 2, done=False)], first=0, work=work)
+    lay_out(data, [made_of(whole, 1), made_of(whole, 2, done=False)], first=0, work=work)
     config = {
         "raw": {"year": 2023, "run": 11705, "files": "450-453", "iters": 2, "stations": 3,
                 "format": "Y{year}_R{run}_F{files}_ST{stations}"},
@@ -110,7 +96,7 @@ def test_the_newest_dags_folders_on_afs_and_eos(whole: Path, site: calypso.Site,
     (work / "config.json").write_text('{"as": "it was"}')
     done = align(tmp_path, *site.options()[2:], "--all-iterations", "--continue", "--workers", "2")
     assert "iteration 00 is done and stays; on with 01" in done.stderr
-    assert "3 of 3 ntuples are taken, 0 are made" in done.stderr
+    assert "3 of 3 ntuples are taken" in done.stderr
     assert (work / "iter01" / "inputforalign.txt").read_bytes() == (whole / "iter02" / "inputforalign.txt").read_bytes()
     assert (data / "iter01" / "inputforalign.txt").samefile(work / "iter01" / "inputforalign.txt")
     assert (work / "iter01" / "3millepede" / "millepede.res").samefile(data / "iter01" / "3millepede" / "millepede.res")

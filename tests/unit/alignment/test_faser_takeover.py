@@ -75,7 +75,7 @@ def test_an_iteration_goes_on_with_its_whole_ntuples(folder: Path) -> None:
     old = folder / "iter03" / "2kfalignment" / "kfalignment_011705_00450.root"
     assert decision.moves == {old: Path(decision.takeover.taken[450])}
     told = "\n".join(decision.told)
-    assert "iteration 03: 1 of 3 ntuples are taken, 2 are made" in told
+    assert "iteration 03: 1 of 3 ntuples are taken, the rest is made" in told
     assert "made again" in told
     assert "00451.root: not a complete ROOT file" in told
     planned = plan(decision.takeover.of(asked()), simulate=False)

@@ -165,7 +165,7 @@ def _take_ntuples(
             taken[number] = str(rest)
             decision.moves |= {path: rest} if rest != path else {}
     decision.takeover = decision.takeover.with_ntuples(taken)
-    decision.told.append(f"{name}: {len(taken)} of {len(files)} ntuples are taken, {len(files) - len(taken)} are made")
+    decision.told.append(f"{name}: {len(taken)} of {len(files)} ntuples are taken, the rest is made")
     decision.told += _some(broken)
     fit = "" if found.fit else "; one is there, but no constants were made of it"
     decision.told.append(f"{name}: then comes its fit{fit}")
