@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fiducial.cli import alignoptions as words
 from fiducial.cli.options import SiteName
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fiducial.alignment.faser.checkup.rows import Row
 
 __all__ = ["check"]
 
@@ -44,6 +39,7 @@ def check(
     from fiducial import settings
     from fiducial.alignment.faser.checkup.everything import check_everything
     from fiducial.cli.aligned import need_alignment
+    from fiducial.cli.rows import counted, tell_rows
     from fiducial.cli.sites import chosen_site
 
     need_alignment()
@@ -52,23 +48,11 @@ def check(
     chosen = settings.load()
     backend = chosen_site(chosen, site).backend
     rows = list(check_everything(request, backend=backend, ledger=chosen.ledger_url, pede=chosen.get("alignment.pede")))
-    failed, warned = (sum(row.state == state for row in rows) for state in ("fail", "warn"))
+    failed, warned = counted(rows)
     if json_:
         from fiducial.cli.output import print_json
 
         print_json({"failed": failed, "warned": warned, "checks": [vars(row) for row in rows]})
     else:
-        _tell(rows, failed, warned)
+        tell_rows(rows)
     raise typer.Exit(1 if failed else 0)
-
-
-def _tell(rows: Sequence[Row], failed: int, warned: int) -> None:
-    width = max(len(row.what) for row in rows)
-    for row in rows:
-        typer.echo(f"{row.state:<4}  {row.what:<{width}}  {row.told}")
-        if row.mend and row.state != "ok":
-            typer.echo(f"{'':<4}  {'':<{width}}  -> {row.mend}")
-    if failed:
-        typer.echo(f"\n{failed} of {len(rows)} fail" + (f", {warned} to look at" if warned else ""))
-    else:
-        typer.echo(f"\nall {len(rows)} are fine" if not warned else f"\nnothing fails; {warned} to look at")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import fiducial
+from fiducial.alignment.faser.campaign import plan
+from fiducial.alignment.faser.request import Request, Storage
 from fiducial.alignment.report.page import Report
 from fiducial.cli.alignment import report
 from fiducial.core.check import check
@@ -30,6 +32,15 @@ def test_nothing_is_wrong_with_it(workflowfile: WorkflowFile) -> None:
     assert [finding for finding in found if "reco_condor_env.sh" not in finding.message] == []
 
 
+@pytest.mark.parametrize("storage", [Storage(keep_ntuples=False), Storage(keep_constants=False, keep_scratch=True)])
+def test_nothing_is_wrong_with_two_folders_and_a_clean_up(storage: Storage, tmp_path: Path) -> None:
+    asked = Request(
+        year=2023, run=1, files=range(1), environment_script=tmp_path / "env.sh", storage=storage, data="/eos/x"
+    )
+    (tmp_path / "env.sh").touch()
+    assert check(plan(asked, simulate=False).source, {}) == []
+
+
 def test_what_counts_as_converged_is_the_same_everywhere(workflowfile: WorkflowFile) -> None:
     option = inspect.signature(report).parameters["threshold"].default
     assert workflowfile.workflow.variables["threshold"] == Report.threshold == option
@@ -41,7 +52,7 @@ def test_faser_differs_only_in_where_tracks_come_from() -> None:
     assert demo["iteration"] == faser["iteration"]
     assert demo["campaign"] == faser["campaign"]
     for name in ("constants", "millepede", "report"):
-        assert without_truth(demo["steps"][name]) == without_truth(faser["steps"][name])
+        assert without_truth(demo["steps"][name]) == in_one_folder(without_truth(faser["steps"][name]))
     assert passed_on(demo, "inputs") | {"raw": {"source": None, "output": None}} == passed_on(faser, "inputs")
     assert passed_on(demo, "outputs").keys() == passed_on(faser, "outputs").keys()
 
@@ -50,6 +61,14 @@ def without_truth(step: dict[str, Any]) -> dict[str, Any]:
     truth = ("--truth", "{{ inputs.truth }}")
     inputs = {key: entry for key, entry in step["inputs"].items() if key != "truth"}
     return {**step, "inputs": inputs, "arguments": [word for word in step.get("arguments", []) if word not in truth]}
+
+
+def in_one_folder(step: dict[str, Any]) -> dict[str, Any]:
+    """Without the folder for data that FASER's may have."""
+    paths = {
+        name: {**entry, "path": entry["path"].removeprefix("{{ in_data }}")} for name, entry in step["outputs"].items()
+    }
+    return {**step, "outputs": paths}
 
 
 def passed_on(workflow: dict[str, Any], key: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import pytest
 import calypso
 from fiducial.alignment.faser.checkup import everything, tools
 from fiducial.alignment.faser.checkup.everything import check_everything
-from fiducial.alignment.faser.checkup.rows import Row
 from fiducial.alignment.faser.checkup.space import (
     AFS,
     EOS,
@@ -25,6 +24,7 @@ from fiducial.alignment.faser.checkup.space import (
 from fiducial.alignment.faser.checkup.tickets import ticket_rows
 from fiducial.alignment.faser.pede import Pede
 from fiducial.alignment.faser.request import Request
+from fiducial.core.rows import Row
 
 GB = 2**30
 

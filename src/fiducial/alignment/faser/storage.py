@@ -39,7 +39,7 @@ def values(request: Request, data: Path | None) -> dict[str, Any]:
     Raises:
         UsageError: the folder looks like a template.
     """
-    found: dict[str, Any] = {f"variables.{name}": False for name, kept in _kept(request).items() if not kept}
+    found: dict[str, Any] = {f"steps.tidy.variables.{name}": False for name, kept in _kept(request).items() if not kept}
     if (request.storage or Storage()).keep_scratch:
         found["steps.reco.keep_scratch"] = "always"
     if data is not None:
@@ -50,7 +50,6 @@ def values(request: Request, data: Path | None) -> dict[str, Any]:
 
 
 def _kept(request: Request) -> Mapping[str, bool]:
-    """What stays of all iterations, by the variable that says so; one that is set goes before the configuration."""
+    """What stays of all iterations, by the variable that says so."""
     said = request.storage or Storage()
-    wanted = {"keep_ntuples": said.keep_ntuples, "keep_constants": said.keep_constants}
-    return {name: request.variables.get(name, kept) is not False for name, kept in wanted.items()}
+    return {"keep_ntuples": said.keep_ntuples, "keep_constants": said.keep_constants}

@@ -9,16 +9,17 @@ from typing import Any
 from fiducial.alignment.faser import premises
 from fiducial.alignment.faser.campaign import Plan, data_folder, plan
 from fiducial.alignment.faser.checkup import tools
-from fiducial.alignment.faser.checkup.rows import FAIL, OK, WARN, Row, looked
+from fiducial.alignment.faser.checkup.looks import looked
 from fiducial.alignment.faser.checkup.space import AFS, EOS, Needed, folder_rows, kind_of
 from fiducial.alignment.faser.checkup.tickets import ticket_rows
 from fiducial.alignment.faser.daemon import find_daemons
 from fiducial.alignment.faser.environment import files_of
 from fiducial.alignment.faser.overwriting import is_claimed, refuse_to_overwrite
-from fiducial.alignment.faser.request import Request
+from fiducial.alignment.faser.request import Request, Storage
 from fiducial.alignment.faser.takeover.decide import decide
 from fiducial.core.errors import FiducialError
 from fiducial.core.filerange import parse_range
+from fiducial.core.rows import FAIL, OK, WARN, Row
 from fiducial.ledger.database import NETWORK_FILESYSTEMS, filesystem_of
 
 __all__ = ["check_everything"]
@@ -113,7 +114,7 @@ def _places(planned: Plan, complete: bool) -> Iterator[Row]:
     needed = Needed.of(
         len(parse_range(variables["files"])),
         planned.prepared.max_iterations,
-        keep_ntuples=bool(variables["keep_ntuples"]),
+        keep_ntuples=(planned.request.storage or Storage()).keep_ntuples,
         keep_records=bool(variables["keep_records"]),
     )
     if not complete:

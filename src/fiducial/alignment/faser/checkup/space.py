@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fiducial.alignment.faser.checkup.rows import FAIL, OK, WARN, Row, answer_of
+from fiducial.alignment.faser.checkup.looks import answer_of
+from fiducial.core.rows import FAIL, OK, WARN, Row
 from fiducial.ledger.database import filesystem_of
 
 __all__ = ["AFS", "EOS", "Needed", "folder_rows", "kind_of", "parse_eos_quota", "parse_fs_quota", "size_text"]

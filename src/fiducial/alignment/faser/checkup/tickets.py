@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from fiducial.alignment.faser.checkup.rows import FAIL, OK, WARN, Row, answer_of
+from fiducial.alignment.faser.checkup.looks import answer_of
 from fiducial.alignment.faser.checkup.space import AFS, EOS
+from fiducial.core.rows import FAIL, OK, WARN, Row
 
 __all__ = ["ticket_rows"]
 

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from fiducial.alignment.faser.checkup.rows import FAIL, OK, WARN, Row, answer_of
+from fiducial.alignment.faser.checkup.looks import answer_of
 from fiducial.alignment.faser.pede import find_pede
+from fiducial.core.rows import FAIL, OK, WARN, Row
 
 __all__ = ["condor_rows", "pede_row", "python_row"]
 

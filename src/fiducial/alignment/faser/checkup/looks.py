@@ -1,36 +1,18 @@
-"""One thing that was looked at, and how it was found."""
+"""How things are looked at: by what raises an error where one is missing, and by what a command answers."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from fiducial.core.errors import FiducialError
+from fiducial.core.rows import FAIL, OK, WARN, Row
 
-__all__ = ["FAIL", "OK", "WARN", "Row", "answer_of", "looked"]
+__all__ = ["answer_of", "looked"]
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 #: A command that asks a server may wait for it, and a person does not want to.
 _PATIENCE_S = 20.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the check.
-
-    Args:
-        state: ok, warn (it can be gone on with), fail (it cannot).
-        what: was looked at.
-        told: how it was found.
-        mend: what to do about it; empty where nothing has to be done.
-    """
-
-    state: str
-    what: str
-    told: str
-    mend: str = ""
 
 
 def looked(what: str, look: Callable[[], list[str]], fine: str) -> Row:
