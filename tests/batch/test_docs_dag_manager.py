@@ -10,8 +10,6 @@ from docs_console import commands, run_page
 from faserpage import home
 from pools.condor import CondorPool
 
-pytest.importorskip("fiducial.batch.dagman", reason="campaigns as DAGs are not there yet")
-
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "from-dag-manager.md").read_text("utf-8")
 
 

@@ -46,5 +46,10 @@ def layout(workflow: Workflow, scope: Scope) -> Layout:
         begin="pre_reco.sh",
         local=_LOCAL,
         wrappers={"millepede": "run_millepede.sh"},
-        folders=lambda iteration: (place("reco_folder", iteration), place("ntuple_folder", iteration)),
+        folders=lambda iteration: tuple(place(folder, iteration) for folder in _known_from_the_beginning(workflow)),
     )
+
+
+def _known_from_the_beginning(workflow: Workflow) -> tuple[str, ...]:
+    """Variables that name folders of an iteration; that of the ntuples is a link where the data lie elsewhere."""
+    return ("reco_folder",) if workflow.variables.get("data_folder") else ("reco_folder", "ntuple_folder")
