@@ -107,7 +107,7 @@ def align(
         typer.echo(plan.source.text, nl=False)
         return
     others = {"--workers": workers, "--memory": memory, "--once": once or None}
-    dag = _dag(site, submit, others, update=continue_ and taken is None)
+    dag = _dag(site, submit, {**others, "--continue": (continue_ and taken is None) or None})
     _check(plan, single, taken, dag)
     _look_for_daemons(plan, single, despite_daemon)
     if dry_run:
@@ -147,7 +147,7 @@ def _check(plan: Plan, single: Once | None, taken: Decision | None, dag: Any) ->
         words.note(note)
 
 
-def _dag(site: str | None, submit: bool, others: dict[str, Any], *, update: bool) -> Any:
+def _dag(site: str | None, submit: bool, others: dict[str, Any]) -> Any:
     """The site, if it is DAGMan's; elsewhere ``--submit`` asks for what happens anyhow."""
     from fiducial.cli.dag import dag_site
     from fiducial.cli.run import dagman_of
@@ -155,7 +155,7 @@ def _dag(site: str | None, submit: bool, others: dict[str, Any], *, update: bool
     if submit and dag_site(site) is None:
         words.note("--submit: the jobs run at once, and nothing is sent to HTCondor; --backend dagman makes a DAG")
         submit = False
-    return dagman_of(site, submit, others, update)
+    return dagman_of(site, submit, others)
 
 
 def _write_dag(plan: Plan, site: Any, taken: Decision | None, *, submit: bool, show: bool, json_: bool) -> None:
