@@ -35,6 +35,9 @@ class Wishes(BaseModel):
     )
     memory: Size | None = Field(None, description='memory of a job whose step names none, e.g. "2 GB"')
     walltime: Duration | None = Field(None, description='wall time of a job whose step names none, e.g. "2h"')
+    cputime: Duration | None = Field(
+        None, description="CPU time of a job whose step names none, where the batch system limits it"
+    )
     extra: Words = Field(default_factory=list, description="more options for the submission, taken as they are")
 
 

@@ -91,6 +91,7 @@ class Journal:
             "memory": request.memory,
             "walltime": request.walltime,
             "disk": request.disk,
+            "cputime": request.cputime,
         }
 
     @staticmethod
@@ -115,7 +116,8 @@ class Journal:
                 shutil.rmtree(folder, ignore_errors=True)
             return None
         wishes = self._site.wishes(found["step"])
-        request = Request(found["step"], found["cpus"], found["memory"], found["walltime"], found["disk"], wishes)
+        asked = {name: found[name] for name in ("step", "cpus", "memory", "walltime", "disk", "cputime")}
+        request = Request(**asked, wishes=wishes)
         native = ""
         with suppress(FileNotFoundError):
             native = (folder / "native").read_text("utf-8")

@@ -23,14 +23,22 @@ def kinds_of(specs: Sequence[JobSpec], site: Site) -> list[tuple[Request, list[J
     kinds: dict[tuple[Any, ...], list[JobSpec]] = defaultdict(list)
     for spec in specs:
         limits, resources = spec.get("limits") or {}, spec.get("resources") or {}
-        asked = (resources.get("cpus") or 1, limits.get("memory"), limits.get("wall_time"), limits.get("disk"))
-        kinds[spec["name"].split("/")[1], *asked].append(spec)
+        asked = [limits.get(limit) for limit in ("memory", "wall_time", "disk", "cpu_time")]
+        kinds[spec["name"].split("/")[1], resources.get("cpus") or 1, *asked].append(spec)
     return [(_request(site, *kind), same) for kind, same in kinds.items()]
 
 
-def _request(site: Site, step: str, cpus: int, memory: int | None, walltime: float | None, disk: int | None) -> Request:
+def _request(
+    site: Site,
+    step: str,
+    cpus: int,
+    memory: int | None,
+    walltime: float | None,
+    disk: int | None,
+    cputime: float | None,
+) -> Request:
     wishes = site.wishes(step)
-    memory, walltime = memory or wishes.memory, walltime or wishes.walltime
+    memory, walltime, cputime = memory or wishes.memory, walltime or wishes.walltime, cputime or wishes.cputime
     return Request(
         step,
         cpus,
@@ -38,4 +46,5 @@ def _request(site: Site, step: str, cpus: int, memory: int | None, walltime: flo
         walltime + _MARGIN_SECONDS if walltime else None,
         disk,
         wishes,
+        cputime + _MARGIN_SECONDS if cputime else None,
     )

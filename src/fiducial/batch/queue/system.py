@@ -37,6 +37,7 @@ class Request:
         walltime: seconds that the batch system has to grant: the job's own limit, and time to end in order.
         disk: bytes of scratch, if it is limited.
         wishes: what the site asks for such jobs.
+        cputime: seconds of CPU time, if that is limited.
     """
 
     step: str
@@ -45,6 +46,7 @@ class Request:
     walltime: float | None
     disk: int | None
     wishes: Wishes
+    cputime: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
