@@ -13,7 +13,7 @@ from fiducial.batch.queue.system import Ref, Status
 from fiducial.batch.queue.words import places_in, timestamp
 from fiducial.core.errors import BackendError
 
-__all__ = ["errors", "jobs", "names", "records", "submitted"]
+__all__ = ["errors", "jobs", "numbers", "records", "submitted"]
 
 _SUBMITTED = re.compile(r"^(\d+)(?:\.\d+-\d+:\d+)?$", re.MULTILINE)
 _ERROR = re.compile(r"^error reason\s+(\d+):\s+(.*)$", re.MULTILINE)
@@ -41,10 +41,16 @@ def _entries(answer: str) -> Iterator[dict[str, str]]:
         yield {field.tag: (field.text or "").strip() for field in entry}
 
 
-def jobs(answer: str) -> dict[Ref, Status]:
-    """The state of each task that ``qstat -xml`` tells of; tasks that wait stand there together, as ``4-10:1``."""
+def jobs(answer: str, names: Mapping[str, str]) -> dict[Ref, Status]:
+    """The state of each task that ``qstat -xml`` tells of; tasks that wait stand there together, as ``4-10:1``.
+
+    Args:
+        names: of the jobs that are meant, by their numbers: after a million jobs a number comes again.
+    """
     found: dict[Ref, Status] = {}
     for entry in _entries(answer):
+        if names.get(entry["JB_job_number"]) != entry["JB_name"]:
+            continue
         status = _status(entry)
         for place in places_in(entry.get("tasks") or "1"):
             found[Ref(entry["JB_job_number"], place)] = status
@@ -58,7 +64,7 @@ def _status(entry: Mapping[str, str]) -> Status:
     return Status(state, reason, host=host, at=at)
 
 
-def names(answer: str) -> dict[str, str]:
+def numbers(answer: str) -> dict[str, str]:
     """Numbers of jobs by their names."""
     return {entry["JB_name"]: entry["JB_job_number"] for entry in _entries(answer)}
 
@@ -74,12 +80,16 @@ def errors(answer: str) -> dict[Ref, str]:
     return found
 
 
-def records(answer: str) -> dict[Ref, Status]:
-    """How tasks ended, from ``qacct -j``. Of a task with several records, as after a restart, the last one counts."""
+def records(answer: str, names: Mapping[str, str]) -> dict[Ref, Status]:
+    """How tasks ended, from ``qacct -j``. Of a task with several records, as after a restart, the last one counts.
+
+    Args:
+        names: of the jobs that are meant, by their numbers.
+    """
     found = {}
     for block in re.split(r"^=+$", answer, flags=re.MULTILINE):
         fields = dict(_fields(block))
-        if fields.get("jobnumber", "").isdigit():
+        if fields.get("jobnumber") in names and names[fields["jobnumber"]] == fields.get("jobname"):
             task = fields.get("taskid", "")
             found[Ref(fields["jobnumber"], int(task) if task.isdigit() else 1)] = reasons.ending(fields)
     return found

@@ -12,12 +12,17 @@ from fiducial.batch.queue.words import by_submission, clock, job_name, ranges, u
 if TYPE_CHECKING:
     from fiducial.batch.gridengine.site import GridEngineSite
 
-__all__ = ["LOGS", "SCRIPT", "script", "submission", "tasks"]
+__all__ = ["LOGS", "SCRIPT", "name", "script", "submission", "tasks"]
 
 SCRIPT = "gridengine.sh"
 #: Relative: in a path a colon would end a host name, and a comma the path.
 LOGS = "logs/$TASK_ID.txt"
 _MEBIBYTE = 2**20
+
+
+def name(bundle: Bundle) -> str:
+    """The job's name."""
+    return job_name(bundle.title, bundle.token)
 
 
 def script(bundle: Bundle) -> str:
@@ -28,7 +33,7 @@ def script(bundle: Bundle) -> str:
 def submission(bundle: Bundle, site: GridEngineSite) -> list[str]:
     """The words of ``qsub``, to be run in the bundle's folder."""
     wishes = bundle.request.wishes
-    words = ["qsub", "-terse", "-N", job_name(bundle.title, bundle.token), "-t", f"1-{len(bundle.keys)}"]
+    words = ["qsub", "-terse", "-N", name(bundle), "-t", f"1-{len(bundle.keys)}"]
     words += ["-cwd", "-S", "/bin/bash", "-m", "n", "-r", "n", "-o", LOGS, "-j", "y"]
     if wishes.queue:
         words += ["-q", wishes.queue]

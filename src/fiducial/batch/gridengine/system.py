@@ -43,6 +43,10 @@ def _user() -> str:
         return "*"
 
 
+def _names(bundles: Sequence[Bundle]) -> dict[str, str]:
+    return {bundle.native: render.name(bundle) for bundle in bundles}
+
+
 def _beginning(bundles: Sequence[Bundle]) -> str:
     """When the first of them was written, with an hour for clocks that differ, as ``qacct -b`` reads it in UTC."""
     first = min((bundle.folder / "bundle.json").stat().st_mtime for bundle in bundles)
@@ -67,17 +71,15 @@ class GridEngine:
         return parse.submitted(self._commands.run(render.submission(bundle, self._site), directory=bundle.folder))
 
     def find(self, bundle: Bundle) -> str | None:
-        """The number of the job whose name ends with the bundle's token."""
-        found = parse.names(self._queue())
-        return next((number for name, number in found.items() if name.endswith(bundle.token)), None)
+        """The number of the job that has the bundle's name."""
+        return parse.numbers(self._queue()).get(render.name(bundle))
 
     def _queue(self) -> str:
         return self._commands.ask(["qstat", "-xml", "-u", _user()])
 
     def news(self, bundles: Sequence[Bundle]) -> Mapping[Ref, Status]:
         """All our tasks; why some are in the error state is asked once for all of them."""
-        wanted = {bundle.native for bundle in bundles}
-        found = {ref: status for ref, status in parse.jobs(self._queue()).items() if ref.native in wanted}
+        found = parse.jobs(self._queue(), _names(bundles))
         in_error = {ref for ref, status in found.items() if _IN_ERROR in status.reason}
         self._errors = {ref: why for ref, why in self._errors.items() if ref in in_error}
         unknown = sorted({ref.native for ref in in_error - self._errors.keys()})
@@ -94,7 +96,7 @@ class GridEngine:
         else:
             words = ["-j", f"*.{_OURS}", "-o", _user(), "-b", _beginning(bundles)]
         answer = self._commands.ask(["qacct", *words], allowed=_GONE) if wanted else ""
-        return {ref: status for ref, status in parse.records(answer).items() if ref in wanted}
+        return {ref: status for ref, status in parse.records(answer, _names(bundles)).items() if ref in wanted}
 
     def cancel(self, refs: Iterable[Ref]) -> None:
         """Delete tasks."""
