@@ -59,20 +59,28 @@ def ending(record: Mapping[str, str]) -> Status:
     host, at = record.get("hostname", ""), timestamp(record.get("end_time", ""), *_TIMES)
     if code in _NO_ENDS:
         return Status("pending", "Grid Engine runs it again")
-    if code == 0:
+    if code == 0 and exit_status <= 128:
         return Status("ended", exit_code=exit_status, host=host, at=at)
-    if code in (_LIMIT, _AFTER_JOB):
+    if code in (0, _LIMIT, _AFTER_JOB):
         signal = exit_status - 128 if exit_status > 128 else None
-        cause = _exceeded(record, signal) or ("wall_time" if code == _LIMIT else "")
-        if not cause and signal in _OUTSIDE:
-            reason = f"ended from outside by signal {signal}: somebody deleted it, or its node was short of memory"
-            return Status("ended", reason, "removed", signal=signal, host=host, at=at)
-        reason = _LIMITS.get(cause, f"ended by signal {signal}")
-        return Status("ended", reason, cause or "signal", signal=signal, host=host, at=at)
+        cause, reason = _end_by_signal(record, code, signal)
+        return Status("ended", reason, cause, signal=signal, host=host, at=at)
     if code in _ENVIRONMENT:
         return Status("ended", f"Grid Engine could not start it: {_ENVIRONMENT[code]}", "environment", host=host, at=at)
     words = record["failed"].partition(":")[2].strip()
     return Status("ended", f"its node failed: {words}", "lost", host=host, at=at)
+
+
+def _end_by_signal(record: Mapping[str, str], code: int, signal: int | None) -> tuple[str, str]:
+    """Cause and reason of an end that the job did not choose."""
+    cause = _exceeded(record, signal) or ("wall_time" if code == _LIMIT else "")
+    if cause:
+        return cause, _LIMITS[cause]
+    if code == 0:
+        return "lost", f"its runner was ended by signal {signal}, and nobody deleted the job: its node, perhaps"
+    if signal in _OUTSIDE:
+        return "removed", f"somebody deleted it (signal {signal})"
+    return "signal", f"ended by signal {signal}"
 
 
 def _exceeded(record: Mapping[str, str], signal: int | None) -> str:

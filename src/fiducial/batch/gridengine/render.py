@@ -25,9 +25,18 @@ def name(bundle: Bundle) -> str:
     return job_name(bundle.title, bundle.token)
 
 
+_SCRIPT = """\
+#!/bin/bash
+# Stays while the job runs: Grid Engine ends all of a job, whereas a node may kill the runner alone. The accounting
+# then tells the one from the other.
+trap : HUP INT TERM USR1 USR2 XCPU
+{start} "$SGE_TASK_ID"
+"""
+
+
 def script(bundle: Bundle) -> str:
     """What each task of the array runs."""
-    return f'#!/bin/bash\nexec {shlex.quote(str(bundle.start))} "$SGE_TASK_ID"\n'
+    return _SCRIPT.format(start=shlex.quote(str(bundle.start)))
 
 
 def submission(bundle: Bundle, site: GridEngineSite) -> list[str]:

@@ -28,7 +28,9 @@ _TRANSIENT = re.compile(
     r"only \d+ jobs are allowed|too many .*jobs",
     re.IGNORECASE,
 )
-_GONE = re.compile(r"do(es)? not exist|already in deletion|not found|invalid queue or job", re.IGNORECASE)
+_GONE = re.compile(
+    r"do(es)? not exist|comprises no tasks|already in deletion|not found|invalid queue or job", re.IGNORECASE
+)
 #: The exit code of qmod tells nothing.
 _CLEARED = re.compile(r"cleared error state|not in error state|do(es)? not exist|invalid queue or job")
 _OURS = "fd??????????????"
