@@ -19,6 +19,7 @@ from pools.condor import CondorPool
 from pools.gridengine import GridEnginePool
 from pools.identity import IdentityError, become_plain_user
 from pools.pool import Pool
+from pools.simulated_lsf import LsfPool
 from pools.slurm import SlurmPool
 from pools.slurmdbd import SlurmPoolWithAccounting
 
@@ -93,3 +94,9 @@ def slurm_pool_with_limits(request: pytest.FixtureRequest) -> Iterator[SlurmPool
 def gridengine_pool(request: pytest.FixtureRequest) -> Iterator[GridEnginePool]:
     """Grid Engine with 24 slots in one queue."""
     yield from pool_for_session(request, GridEnginePool)
+
+
+@pytest.fixture(scope="session")
+def simulated_lsf(request: pytest.FixtureRequest) -> Iterator[LsfPool]:
+    """What stands in for LSF, with 24 slots."""
+    yield from pool_for_session(request, LsfPool)

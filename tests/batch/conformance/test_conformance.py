@@ -285,6 +285,7 @@ def test_a_job_of_somebody_else_that_has_our_number_is_not_taken_for_ours(player
     player.play(lambda: len(player.attempts("a")) == 2)
     assert player.attempts("a")[0]["cause"] in ("lost", "removed")
     player.agent.end()
+    player.rig.pool.wait_for(lambda: player.rig.in_queue() < 2, "the end of ours", 60)
     assert player.rig.in_queue() == 1  # theirs
 
 
