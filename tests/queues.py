@@ -40,6 +40,7 @@ class FakeSystem:
     """
 
     label = "fake queue"
+    holds_parts = True
 
     def __init__(self, *, most: int = 1000, reads_log: bool = False) -> None:
         self.most = most

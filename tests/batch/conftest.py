@@ -20,6 +20,7 @@ from pools.gridengine import GridEnginePool
 from pools.identity import IdentityError, become_plain_user
 from pools.pool import Pool
 from pools.simulated_lsf import LsfPool
+from pools.simulated_pbs import OpenPbsPool, TorquePool
 from pools.slurm import SlurmPool
 from pools.slurmdbd import SlurmPoolWithAccounting
 
@@ -100,3 +101,15 @@ def gridengine_pool(request: pytest.FixtureRequest) -> Iterator[GridEnginePool]:
 def simulated_lsf(request: pytest.FixtureRequest) -> Iterator[LsfPool]:
     """What stands in for LSF, with 24 slots."""
     yield from pool_for_session(request, LsfPool)
+
+
+@pytest.fixture(scope="session")
+def simulated_openpbs(request: pytest.FixtureRequest) -> Iterator[OpenPbsPool]:
+    """What stands in for OpenPBS, with 24 slots."""
+    yield from pool_for_session(request, OpenPbsPool)
+
+
+@pytest.fixture(scope="session")
+def simulated_torque(request: pytest.FixtureRequest) -> Iterator[TorquePool]:
+    """What stands in for Torque, with 24 slots."""
+    yield from pool_for_session(request, TorquePool)

@@ -61,6 +61,7 @@ class GridEngine:
     label = "Grid Engine"
     most = 75_000
     reads_log = False
+    holds_parts = True
 
     def __init__(self, site: GridEngineSite) -> None:
         self._site = site

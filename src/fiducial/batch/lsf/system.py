@@ -38,6 +38,7 @@ class Lsf:
     label = "LSF"
     most = 1000
     reads_log = False
+    holds_parts = True
 
     def __init__(self, site: LsfSite) -> None:
         self._site = site

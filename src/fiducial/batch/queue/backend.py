@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,11 @@ class _Job:
     def directory(self) -> Path:
         """Of the attempt."""
         return self.bundle.directories[self.place - 1]
+
+    @property
+    def begun(self) -> bool:
+        """Whether its runner has started, as far as is known."""
+        return self.told == "running" or self.directory.exists()
 
     @property
     def key(self) -> JobKey:
@@ -491,14 +496,20 @@ class QueueBackend:
 
     def hold(self, jobs: Iterable[JobKey]) -> None:
         """Keep those from starting that have not, and stop the others."""
-        for key in jobs:
+        keys = set(jobs)
+        for key in keys:
             job = self._jobs.get(key)
             if job is None:
                 continue
-            if job.told == "running" or job.directory.exists() or not job.bundle.native:
+            if job.begun or not job.bundle.native or not self._can_hold(job.bundle, keys):
                 self.cancel([key])
             elif self._is_due(job, "hold"):
                 self._orders.add("hold", job.ref)
+
+    def _can_hold(self, bundle: Bundle, keys: Collection[JobKey]) -> bool:
+        """Whether the batch system can hold these jobs, and no others of their submission that wait."""
+        waiting = (key for key in self._open[bundle.token] if not self._jobs[key].begun)
+        return self._system.holds_parts or all(key in keys for key in waiting)
 
     def release(self, jobs: Iterable[JobKey]) -> None:
         """Let jobs run that the batch system holds."""

@@ -118,10 +118,12 @@ class BatchSystem(Protocol):
         label: the system's name for people.
         reads_log: whether `news` reads a log of what is new, which costs the batch system nothing, rather than ask for
             all that is in the queue.
+        holds_parts: whether some jobs of a submission can be held and released, or only all that wait.
     """
 
     label: str
     reads_log: bool
+    holds_parts: bool
 
     @property
     def most(self) -> int:
