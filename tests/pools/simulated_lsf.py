@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import textwrap
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -230,7 +229,8 @@ class Lsf(Dialect):
         code = self.exit_code(task)
         how = f"Exited by signal {code - 128}. {cpu};" if code > 128 else f"Exited with exit code {code}. {cpu};"
         reason = TERMS.get(task.reason, self.by_itself(task))
-        return [f"{at}: {how if task.begin else 'Exited'}", f"{at}: Completed <exit>; {reason};"]
+        end = f"{at}: Completed <exit>; {reason};" if reason else f"{at}: Completed <exit>;"
+        return [f"{at}: {how if task.begin else 'Exited'}", end]
 
     # ------------------------------------------------------------------------------------------------------ orders
 
@@ -273,7 +273,7 @@ class Lsf(Dialect):
 def folded(line: str) -> str:
     """Lines are folded after 80 characters, at any character, with the rest 21 columns in."""
     first, rest = line[:79], line[79:]
-    return "\n".join([first, *(" " * 21 + part for part in textwrap.wrap(rest, 58, drop_whitespace=False))])
+    return "\n".join([first, *(" " * 21 + rest[start : start + 58] for start in range(0, len(rest), 58))])
 
 
 class LsfPool(SimulatedPool):

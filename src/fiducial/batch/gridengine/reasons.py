@@ -104,9 +104,9 @@ def _number(record: Mapping[str, str], field: str) -> int:
 
 
 def _used(record: Mapping[str, str], field: str) -> float:
-    """Seconds used, rounded up to what the limit was compared with."""
+    """Seconds used, and one, for usage is measured more coarsely than limits are held."""
     found = re.match(r"[\d.]+", record.get(field, ""))
-    return float(found[0]) + 0.1 if found else 0.0
+    return float(found[0]) + 1.0 if found else 0.0
 
 
 def _duration(text: str | None) -> float:

@@ -37,12 +37,12 @@ def submitted(answer: str) -> str:
 
 
 def _records(answer: str) -> list[Mapping[str, str]]:
-    """What ``bjobs -json`` says; words before it, such as "Please wait", are passed over."""
+    """What ``bjobs -json`` says; words around it, such as "Please wait", are passed over."""
     start = answer.find("{")
     if start < 0:
         return []
     try:
-        found = json.loads(answer[start:])["RECORDS"]
+        found = json.JSONDecoder().raw_decode(answer, start)[0]["RECORDS"]
     except (ValueError, KeyError, TypeError) as error:
         raise BackendError(f"LSF: the answer of bjobs is no JSON: {error}", transient=True) from None
     return [record for record in found if "ERROR" not in record]
