@@ -8,7 +8,7 @@ import pytest
 
 from commandlines import DATA, TOKEN, after, bundle_of, site_of
 from fiducial.batch.pbs import parse, reasons, render
-from fiducial.batch.pbs.system import _GONE, _TRANSIENT
+from fiducial.batch.pbs.system import _FULL, _GONE, _TRANSIENT
 from fiducial.batch.queue.system import Ref, Status
 from fiducial.core.errors import BackendError
 
@@ -169,6 +169,6 @@ def test_torque_has_numbers_of_its_own() -> None:
 
 def test_trouble_that_passes_is_told_from_a_refusal() -> None:
     assert _TRANSIENT.search("qstat: cannot connect to server pbs (errno=15010)")
-    assert _TRANSIENT.search("qsub: would exceed queue workq's per-user limit of jobs")
+    assert _FULL.search("qsub: would exceed queue workq's per-user limit of jobs")
     assert not _TRANSIENT.search(read("openpbs/qsub-refused.txt"))
     assert _GONE.search(read("openpbs/qstat-unknown.txt"))

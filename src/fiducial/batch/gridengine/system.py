@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["GridEngine"]
 
-#: What the commands say when the qmaster does not answer, or takes no more for now.
+#: What the commands say when the qmaster does not answer.
 _TRANSIENT = re.compile(
     r"commlib error|unable to (send|receive|contact|connect)|got (send|receive|select|read|write) (error|timeout)|"
-    r"can't (connect|resolve)|timed? ?out|reading answer list|qmaster .*(not|down)|"
-    r"only \d+ jobs are allowed|too many .*jobs",
+    r"can't (connect|resolve)|timed? ?out|reading answer list|qmaster .*(not|down)",
     re.IGNORECASE,
 )
+_FULL = re.compile(r"only \d+ jobs are allowed", re.IGNORECASE)
 _GONE = re.compile(
     r"do(es)? not exist|comprises no tasks|already in deletion|not found|invalid queue or job", re.IGNORECASE
 )
@@ -65,7 +65,7 @@ class GridEngine:
 
     def __init__(self, site: GridEngineSite) -> None:
         self._site = site
-        self._commands = Commands(self.label, _TRANSIENT, folder=site.commands)
+        self._commands = Commands(self.label, _TRANSIENT, full=_FULL, folder=site.commands)
         self._errors: dict[Ref, str] = {}
 
     def submit(self, bundle: Bundle) -> str:

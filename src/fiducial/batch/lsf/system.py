@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Lsf"]
 
-#: What the commands say when LSF does not answer, or takes no more for now.
+#: What the commands say when LSF does not answer.
 _TRANSIENT = re.compile(
     r"cannot connect to LSF|please wait|LSF is down|daemon (is )?not responding|not reachable|library call|"
-    r"timed? ?out|connection refused|try again|temporarily|pending job threshold|reached (its|the) .*(limit|maximum)|"
-    r"too many (pending )?jobs",
+    r"timed? ?out|connection refused|try again|temporarily",
     re.IGNORECASE,
 )
+_FULL = re.compile(r"pending job threshold|reached .*(limit|maximum)|too many (pending )?jobs", re.IGNORECASE)
 _GONE = re.compile(
     r"is not found|no matching job|already finished|no (unfinished )?job found|not suspended|already (been )?suspended|"
     r"is being (terminated|stopped|resumed)|being processed",
@@ -42,7 +42,7 @@ class Lsf:
 
     def __init__(self, site: LsfSite) -> None:
         self._site = site
-        self._commands = Commands(self.label, _TRANSIENT, folder=site.commands)
+        self._commands = Commands(self.label, _TRANSIENT, full=_FULL, folder=site.commands)
 
     def submit(self, bundle: Bundle) -> str:
         """Hand over a bundle, by ``bsub``."""

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Pbs"]
 
-#: What the commands say when the server does not answer, or takes no more for now.
+#: What the commands say when the server does not answer.
 _TRANSIENT = re.compile(
     r"cannot connect|errno=1501\d|connection (refused|timed out|reset)|timed? ?out|end of file|premature|try again|"
-    r"server (is )?(shutting down|not (running|responding)|busy)|communication failure|munge|resource temporarily|"
-    r"would exceed .*limit|maximum number of jobs|limit on (number of )?jobs",
+    r"server (is )?(shutting down|not (running|responding)|busy)|communication failure|munge|resource temporarily",
     re.IGNORECASE,
 )
+_FULL = re.compile(r"would exceed .*limit|maximum number of jobs|limit on (number of )?jobs", re.IGNORECASE)
 _GONE = re.compile(
     r"unknown job|has finished|not (been )?held|illegal state|invalid state|no history|history jobs", re.IGNORECASE
 )
@@ -39,7 +39,7 @@ class Pbs:
     def __init__(self, site: PbsSite) -> None:
         self._site = site
         self._torque = site.dialect == "torque"
-        self._commands = Commands(self.label, _TRANSIENT, folder=site.commands)
+        self._commands = Commands(self.label, _TRANSIENT, full=_FULL, folder=site.commands)
         # OpenPBS keeps, releases and tells of arrays as a whole.
         self.holds_parts = self._torque
 

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fiducial.core.errors import BackendError
+from fiducial.core.errors import BackendError, QueueFullError
 
 __all__ = ["Commands"]
 
@@ -21,6 +21,7 @@ class Commands:
     Args:
         label: the system's name for people.
         transient: matches what the commands say when the same call may succeed later.
+        full: matches what they say when the queue takes no more jobs until some have ended.
         folder: where the commands are; by default PATH says it.
         environment: variables that the commands need beside ours, or None for those that they must not have.
         timeout: seconds after which a command is given up, as its daemon does not answer.
@@ -31,12 +32,14 @@ class Commands:
         label: str,
         transient: re.Pattern[str],
         *,
+        full: re.Pattern[str] | None = None,
         folder: Path | None = None,
         environment: Mapping[str, str | None] | None = None,
         timeout: float = 60.0,
     ) -> None:
         self._label = label
         self._transient = transient
+        self._full = full
         self._folder = folder
         whole = {**os.environ, **(environment or {})}
         self._environment = {name: value for name, value in whole.items() if value is not None}
@@ -128,5 +131,7 @@ class Commands:
     def _failure(self, command: str, code: int, words: str) -> BackendError:
         said = [line.removeprefix(f"{command}: ").removeprefix("error: ") for line in words.splitlines()[-3:]]
         last = "; ".join(said) or f"exit code {code}"
+        if self._full and self._full.search(words):
+            return QueueFullError(f"{self._label}: {command}: {last}")
         transient = code < 0 or self._transient.search(words) is not None
         return BackendError(f"{self._label}: {command}: {last}", transient=transient)

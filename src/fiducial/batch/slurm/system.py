@@ -54,6 +54,7 @@ class Slurm:
 
     label = "Slurm"
     reads_log = False
+    holds_parts = True
 
     def __init__(self, site: SlurmSite, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._node_disk = site.node_disk
