@@ -42,6 +42,7 @@ class HTCondor:
 
     label = LABEL
     most = 10_000
+    holds_parts = True
 
     def __init__(self, site: HTCondorSite, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.reads_log = not site.spools
