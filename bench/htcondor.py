@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from common import MIB, describe, save, table
+from runner import spec as touch
 
 from fiducial.batch.backend import JobSpec
 from fiducial.batch.htcondor.render import LOG
@@ -57,22 +58,8 @@ END = (
 
 def spec(number: int, folder: Path) -> dict[str, Any]:
     """A job as the engine describes it."""
-    return {
-        "format": 1,
-        "ledger": "00000000-0000-0000-0000-000000000000",
-        "job": number,
-        "attempt": 1,
-        "name": f"bench/nap/01/{number:05d}",
-        "argv": ["sleep", "3600"],
-        "environment": {},
-        "environment_script": None,
-        "directory": str(folder / "attempts" / f"{number}.1"),
-        "scratch": None,
-        "inputs": [],
-        "outputs": [],
-        "limits": {"wall_time": 2 * HOUR, "memory": 2**30},
-        "grace": 10.0,
-    }
+    long = {"argv": ["sleep", "3600"], "outputs": [], "limits": {"wall_time": 2 * HOUR, "memory": 2**30}}
+    return {**touch(number, folder), "name": f"bench/nap/01/{number:05d}", **long}
 
 
 def make_tools(folder: Path, most: int) -> Path:

@@ -70,6 +70,17 @@ def condor_pool(request: pytest.FixtureRequest) -> Iterator[CondorPool]:
 
 
 @pytest.fixture(scope="session")
+def condor_pool_with_policies(request: pytest.FixtureRequest) -> Iterator[CondorPool]:
+    """HTCondor that holds what uses a quarter of its memory and takes 40 jobs of a user."""
+    extra = """
+SYSTEM_PERIODIC_HOLD = (JobStatus == 2) && (MemoryUsage > RequestMemory / 4)
+SYSTEM_PERIODIC_HOLD_REASON = strcat("Job has gone over its memory limit: ", MemoryUsage, " MB")
+MAX_JOBS_PER_OWNER = 40
+"""
+    yield from pool_for_session(request, CondorPool, extra)
+
+
+@pytest.fixture(scope="session")
 def slurm_pool(request: pytest.FixtureRequest) -> Iterator[SlurmPool]:
     """Slurm with 24 cores, without accounting."""
     yield from pool_for_session(request, SlurmPool)

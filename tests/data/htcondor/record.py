@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from fiducial.batch.htcondor.states import ATTRIBUTES
-from pools.condor import FLAVOURS, CondorPool
+from pools.condor import CondorPool
 from pools.identity import become_plain_user
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ FATES = {
     "periodic_hold_subcode = 102",
     "input": "executable = /bin/true\nshould_transfer_files = YES\ntransfer_input_files = /nonexistent/fïle",
     "output": "executable = /bin/true\nshould_transfer_files = YES\ntransfer_output_files = none",
-    "flavour": 'executable = /bin/sleep\narguments = 600\nMY.JobFlavour = "brief"',
+    "flavour": 'executable = /bin/sleep\narguments = 600\nMY.JobFlavour = "espresso"',
     "requeued": "executable = /bin/sh\narguments = \"-c 'exit 7'\"\nmax_retries = 1",
     "vacated": 'executable = /bin/sleep\narguments = 600\nMY.JobFlavour = "longlunch"',
     "reconnected": 'executable = /bin/sleep\narguments = 25\nMY.JobFlavour = "longlunch"',
@@ -63,7 +63,8 @@ def record(pool: CondorPool, folder: Path) -> None:
     )
     pool.run("condor_rm", clusters["removed while it ran"])
     pool.run("condor_vacate_job", clusters["vacated"])
-    pool.wait_for(lambda: events(log, "004") >= 4, "an eviction", 60)
+    evicted = rf"004 \({int(clusters['vacated']):03d}\."
+    pool.wait_for(lambda: re.search(evicted, log.read_text()), "an eviction", 60)
     pool.restart(crash=True)
     pool.wait_for(lambda: events(log, "023") >= 1, "a reconnection", 120)
     pool.wait_for(lambda: events(log, "012") >= 4, "holds", 60)
@@ -92,7 +93,7 @@ def main() -> None:
     if os.geteuid() == 0:
         become_plain_user(Path(tempfile.gettempdir()))
     base = Path(tempfile.mkdtemp(prefix="record-"))
-    with CondorPool(base / "pool", extra=FLAVOURS) as pool:
+    with CondorPool(base / "pool") as pool:
         folder = base / "jobs"
         folder.mkdir()
         record(pool, folder)

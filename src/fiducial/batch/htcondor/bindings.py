@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fiducial.batch.htcondor.schedd import LABEL, TRANSIENT, Action, Ad
+from fiducial.batch.htcondor.schedd import LABEL, TRANSIENT, Action, Ad, minding_limits
 from fiducial.core.errors import BackendError, ConfigurationError
 
 __all__ = ["ScheddByBindings"]
@@ -64,7 +64,7 @@ class ScheddByBindings:
     def submit(self, description: str, folder: Path, *, spool: bool) -> int:
         """Hand over the jobs of a submit description, which is left in the folder, and return their cluster."""
         (folder / "jobs.sub").write_text(description, "utf-8")
-        with _told():
+        with minding_limits(), _told():
             schedd = self._schedd()
             result = schedd.submit(self._module.Submit(description), spool=spool)
         if spool:

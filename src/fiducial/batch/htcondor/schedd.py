@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-__all__ = ["LABEL", "SUBMISSION_LOCK", "TRANSIENT", "Action", "Ad", "Schedd"]
+from fiducial.core.errors import BackendError, QueueFullError
+
+__all__ = ["LABEL", "SUBMISSION_LOCK", "TRANSIENT", "Action", "Ad", "Schedd", "minding_limits"]
 
 LABEL = "HTCondor"
 
@@ -19,15 +22,27 @@ TRANSIENT = re.compile(
     r"can'?t connect|(?:unable|failed) to (?:connect|contact|locate|fetch ads|send|begin)|connect failed|"
     r"failed to end classad|communication (?:error|problem)|timed? ?out|connection (?:refused|reset|closed)|"
     r"temporarily|disconnected|can'?t find address|couldn'?t (?:contact|connect)|failed communication|"
-    r"error receiving|CEDAR:6001|SECMAN:200[3-9]|FS authentication|MAX_JOBS_(?:SUBMITTED|PER_OWNER)|"
-    r"Number of submitted jobs would exceed|resource unavailable|no address",
+    r"error receiving|CEDAR:6001|SECMAN:200[3-9]|FS authentication|resource unavailable|no address|has no record of",
     re.IGNORECASE,
 )
+
+_FULL = re.compile(r"would exceed (?:the )?MAX_JOBS_\w+", re.IGNORECASE)
 
 #: Attributes of a job.
 Ad = Mapping[str, Any]
 
 Action = Literal["remove", "hold", "release"]
+
+
+@contextmanager
+def minding_limits() -> Iterator[None]:
+    """A submission that the scheduler refuses because there are too many jobs may be repeated with fewer, or later."""
+    try:
+        yield
+    except BackendError as error:
+        if full := _FULL.search(error.message):
+            raise QueueFullError(f"{LABEL}: the scheduler takes no more jobs for now ({full[0]})") from None
+        raise
 
 
 class Schedd(Protocol):

@@ -12,6 +12,7 @@ from typing import Any
 from fiducial.batch.htcondor.eventlog import Kind, LogEvent
 from fiducial.batch.htcondor.holds import SPOOLING, cause_of_hold, cause_of_removal, sentence
 from fiducial.batch.queue.system import Status
+from fiducial.batch.queue.words import ranges
 
 __all__ = ["ATTRIBUTES", "TOKEN", "JobLife", "constraint", "status_of_ad"]
 
@@ -149,20 +150,10 @@ def _of_cluster(number: int, procs: Iterable[int] | None, tokens: Mapping[int, s
     if number in tokens:
         parts.append(f'{TOKEN} =?= "{tokens[number]}"')
     if procs is not None:
-        parts.append("(" + " || ".join(map(_of_range, _ranges(procs))) + ")")
+        parts.append("(" + " || ".join(map(_of_range, ranges(procs))) + ")")
     return " && ".join(parts)
 
 
-def _of_range(span: tuple[int, int]) -> str:
-    first, last = span
-    return f"ProcId == {first}" if first == last else f"(ProcId >= {first} && ProcId <= {last})"
-
-
-def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
-    for number in sorted(set(numbers)):
-        if spans and number == spans[-1][1] + 1:
-            spans[-1] = (spans[-1][0], number)
-        else:
-            spans.append((number, number))
-    return spans
+def _of_range(words: str) -> str:
+    first, _, last = words.partition("-")
+    return f"(ProcId >= {first} && ProcId <= {last})" if last else f"ProcId == {first}"

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fiducial.batch.htcondor.schedd import LABEL, SUBMISSION_LOCK, Action, Ad
+from fiducial.batch.htcondor.schedd import LABEL, SUBMISSION_LOCK, Action, Ad, minding_limits
 from fiducial.batch.queue.commands import Commands
 from fiducial.core.errors import BackendError
 
@@ -57,7 +57,9 @@ class ScheddByCommands:
         file = folder / "jobs.sub"
         file.write_text(description, "utf-8")
         words = ["condor_submit", "-terse", *self._where, *(["-spool"] if spool else []), file.name]
-        answer = self._commands.run(words, directory=folder, timeout=_LONG_SECONDS, lock=folder / SUBMISSION_LOCK)
+        lock = folder / SUBMISSION_LOCK
+        with minding_limits():
+            answer = self._commands.run(words, directory=folder, timeout=_LONG_SECONDS, lock=lock)
         cluster = cluster_in(answer)
         if cluster is None:
             raise BackendError(

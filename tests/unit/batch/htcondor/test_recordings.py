@@ -82,7 +82,7 @@ def test_removals_by_hand(fate: str) -> None:
 
 def test_removal_by_the_rule_of_a_flavour() -> None:
     status = last_word("flavour", restarts=False)
-    assert (status.cause, status.reason) == ("wall_time", "removed: MaxRuntime 3 s of flavour brief exceeded")
+    assert (status.cause, status.reason) == ("wall_time", "removed: Job ran longer than its MaxRuntime of 20 s")
 
 
 def test_a_vacated_job_is_lost_where_it_is_started_once_and_waits_where_it_is_not() -> None:
