@@ -15,6 +15,8 @@ from pools.identity import IdentityError, become_plain_user, run_as_plain_user
 from pools.keeper import KeeperError
 from pools.obtain import obtain
 from pools.pool import Pool, PoolError
+from pools.simulated_lsf import LsfPool
+from pools.simulated_pbs import OpenPbsPool, TorquePool
 from pools.slurm import SlurmPool
 from pools.slurmdbd import SlurmPoolWithAccounting
 from processes import is_running, wait_for
@@ -24,6 +26,9 @@ POOLS: dict[str, type[Pool]] = {
     "slurm": SlurmPool,
     "slurm-accounting": SlurmPoolWithAccounting,
     "gridengine": GridEnginePool,
+    "simulated-lsf": LsfPool,
+    "simulated-openpbs": OpenPbsPool,
+    "simulated-torque": TorquePool,
 }
 
 
@@ -34,7 +39,9 @@ def start(arguments: argparse.Namespace) -> int:
         print(f"error: {folder} is not empty", file=sys.stderr)
         return 2
     kind = POOLS[arguments.system]
-    if not obtain(kind.system, say=lambda text: print(text, file=sys.stderr, flush=True)):
+    if not kind.default_prefix().ready and not obtain(
+        kind.system, say=lambda text: print(text, file=sys.stderr, flush=True)
+    ):
         return 1
     was_root = os.geteuid() == 0
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pools.simulated_queue import HOST, PLACE, Answer, Dialect, Job, SimulatedPool, Task
+from pools.simulated_queue import HOST, PLACE, Answer, Dialect, Job, SimulatedPool, Task, places
 
 TERMS = {
     "walltime": "TERM_RUNLIMIT: job killed after reaching LSF run time limit",
@@ -52,14 +52,6 @@ def seconds(text: str | None) -> float | None:
         return None
     hours, _, minutes = text.rpartition(":")
     return 3600.0 * int(hours or 0) + 60.0 * int(minutes)
-
-
-def places(text: str) -> list[int]:
-    found: list[int] = []
-    for word in text.split(","):
-        first, _, last = word.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
 
 
 def short_time(at: float) -> str:
@@ -118,7 +110,7 @@ class Lsf(Dialect):
             environment=request["environment"],
             array=bool(index),
             output=output,
-            limits={limit: value for limit, value in limits.items() if value},
+            limits={limit: value for limit, value in limits.items() if value is not None},
             index_variable="LSB_JOBINDEX",
             fields={"queue": queue, "project": given.P or "default", "index": index},
         )

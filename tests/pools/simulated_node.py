@@ -78,7 +78,7 @@ class Node:
         if self.reason:
             return
         for limit, used in (("walltime", walltime), ("cput", cpu), ("mem", memory)):
-            if self.spec.get(limit) and used > self.spec[limit]:
+            if limit in self.spec and used > self.spec[limit]:
                 self.reason = limit
 
     def order(self, *_: object) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pools.simulated_queue import HOST, PLACE, Answer, Dialect, Job, SimulatedPool, Task
+from pools.simulated_queue import HOST, PLACE, Answer, Dialect, Job, SimulatedPool, Task, places
 
 SERVER = "pbs.example.org"
 QUEUES = ("workq", "long")
@@ -67,14 +67,6 @@ def clock(duration: float) -> str:
 
 def date(at: float) -> str:
     return time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(at))
-
-
-def places(text: str) -> list[int]:
-    found: list[int] = []
-    for word in text.split(","):
-        first, _, last = word.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
 
 
 class Pbs(Dialect):

@@ -249,6 +249,15 @@ class _Nothing:
     reason = ""
 
 
+def places(text: str) -> list[int]:
+    """The places in words such as ``1-3,7``."""
+    found: list[int] = []
+    for word in text.split(","):
+        first, _, last = word.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
 class SimulatedPool(Pool):
     """A pool whose scheduler is a simulation."""
 

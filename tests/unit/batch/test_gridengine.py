@@ -93,6 +93,11 @@ def test_a_submission_is_found_by_its_name() -> None:
     assert parse.numbers(read("qstat.xml"))["camp.hold.01.fd000000000000a2"] == "2"
 
 
+def test_a_submission_that_is_over_is_found_in_the_accounts() -> None:
+    assert parse.accounted(read("qacct.txt").rpartition("camp.reco")[0]) is not None
+    assert parse.accounted(read("qacct-unknown.txt")) is None
+
+
 def test_why_a_task_is_in_the_error_state() -> None:
     found = parse.errors(read("qstat-j.txt"))
     assert set(found) == {Ref("3", 1), Ref("3", 2)}

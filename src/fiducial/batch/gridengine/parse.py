@@ -13,7 +13,7 @@ from fiducial.batch.queue.system import Ref, Status
 from fiducial.batch.queue.words import places_in, timestamp
 from fiducial.core.errors import BackendError
 
-__all__ = ["errors", "jobs", "numbers", "records", "submitted"]
+__all__ = ["accounted", "errors", "jobs", "numbers", "records", "submitted"]
 
 _SUBMITTED = re.compile(r"^(\d+)(?:\.\d+-\d+:\d+)?$", re.MULTILINE)
 _ERROR = re.compile(r"^error reason\s+(\d+):\s+(.*)$", re.MULTILINE)
@@ -93,6 +93,12 @@ def records(answer: str, names: Mapping[str, str]) -> dict[Ref, Status]:
             task = fields.get("taskid", "")
             found[Ref(fields["jobnumber"], int(task) if task.isdigit() else 1)] = reasons.ending(fields)
     return found
+
+
+def accounted(answer: str) -> str | None:
+    """The number of the last job that ``qacct -j`` tells of."""
+    found = re.findall(r"^jobnumber\s+(\d+)", answer, re.MULTILINE)
+    return str(found[-1]) if found else None
 
 
 def _fields(block: str) -> Iterator[Any]:

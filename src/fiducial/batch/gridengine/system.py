@@ -74,8 +74,10 @@ class GridEngine:
         return parse.submitted(self._commands.run(render.submission(bundle, self._site), directory=bundle.folder))
 
     def find(self, bundle: Bundle) -> str | None:
-        """The number of the job that has the bundle's name."""
-        return parse.numbers(self._queue()).get(render.name(bundle))
+        """The number of the job that has the bundle's name, in the queue or, if it was a short one, in the accounts."""
+        name = render.name(bundle)
+        found = parse.numbers(self._queue()).get(name)
+        return found or parse.accounted(self._commands.ask(["qacct", "-j", name], allowed=_GONE))
 
     def _queue(self) -> str:
         return self._commands.ask(["qstat", "-xml", "-u", _user()])

@@ -25,7 +25,7 @@ _TRANSIENT = re.compile(
 )
 _FULL = re.compile(r"would exceed .*limit|maximum number of jobs|limit on (number of )?jobs", re.IGNORECASE)
 _GONE = re.compile(
-    r"unknown job|has finished|not (been )?held|illegal state|invalid state|no history|history jobs", re.IGNORECASE
+    r"unknown job|has finished|not (been )?held|illegal state|invalid state|maintain job history", re.IGNORECASE
 )
 
 
@@ -49,8 +49,9 @@ class Pbs:
         return parse.submitted(self._commands.run(render.submission(bundle, self._site), directory=bundle.folder))
 
     def find(self, bundle: Bundle) -> str | None:
-        """What the job is called that has the bundle's name."""
-        return parse.numbers(self._ask()).get(render.name(bundle, self._site))
+        """What the job is called that has the bundle's name, in the queue or in the history."""
+        name = render.name(bundle, self._site)
+        return parse.numbers(self._ask(history=True)).get(name) or parse.numbers(self._ask()).get(name)
 
     def _ask(self, *words: str, history: bool = False) -> Iterator[parse.Record]:
         """Jobs that are named, or all. Torque keeps no history beyond jobs that ended lately, which it always tells."""
