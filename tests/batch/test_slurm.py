@@ -79,6 +79,7 @@ def test_a_node_that_fails_costs_a_job_no_failure(player: Player) -> None:
     player.play(player.has(running=3))
     node = player.rig.pool.run("squeue", "-h", "-o", "%N").split()[0]
     control(player, "update", f"nodename={node}", "state=down", "reason=test")
+    player.play(lambda: all(len(player.attempts(f"a/0000{n}")) == 2 for n in range(3)))
     go(player)
     player.play()
     assert player.counts() == {"done": 3}

@@ -140,6 +140,10 @@ _UNKILLABLE_AFTER = 60.0
 _HOST = os.uname()[1]
 _FILE = os.path.abspath(__file__)  # before we change the directory: old Pythons give what the command line said
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+#: Signals by which a batch system ends all processes of a job; in s, how soon after the payload's the runner's comes.
+_ENDING = (*_STOPPING, signal.SIGKILL)
+_STOP_FOLLOWS = 0.3
 _FOREIGN = (errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL)
 
 # The caller's positional parameters are hidden from the sourced script, which would take them for its own. What the
@@ -1006,10 +1010,20 @@ class Job:
         self._record(status)
         if self.signal == signal.SIGKILL and self._desk.starved():
             raise Verdict("killed", "memory", "the payload was killed by the kernel, which had run out of memory")
+        if self._was_stopped():
+            raise Verdict("killed", "stopped", self._desk.stop)
         if self.signal is not None:
             raise failed("signal", "the payload was ended by %s" % _signal_name(self.signal))
         if self.exit_code:
             raise failed("exit", "the payload ended with exit code %d" % self.exit_code)
+
+    def _was_stopped(self) -> bool:
+        """Whether what ended the payload was meant for us: batch systems signal all processes of a job in any order."""
+        number = self.signal or (self.exit_code or 0) - 128
+        deadline = time.monotonic() + _STOP_FOLLOWS
+        while number in _ENDING and not self._desk.stop and time.monotonic() < deadline:
+            self._desk.wait(deadline - time.monotonic())
+        return bool(self._desk.stop and (self.signal or self.exit_code))
 
     # ....................................................................................................... after
 

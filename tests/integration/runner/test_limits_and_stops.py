@@ -131,6 +131,20 @@ def test_runner_is_told_to_stop(job: Any, number: signal.Signals) -> None:
     assert not is_running(int((job.folder / "pid").read_text()))
 
 
+@pytest.mark.parametrize("end", ["exec sleep 60", "trap 'exit 143' TERM; while true; do sleep 0.05; done"])
+def test_payload_that_is_told_to_stop_before_the_runner_was_stopped_too(job: Any, end: str) -> None:
+    job.payload(f'echo $$ > "{job.folder}/pid"; {end}')
+    process = job.start()
+    wait_for(lambda: (job.folder / "pid").exists() and (job.folder / "pid").read_text())
+    payload = int((job.folder / "pid").read_text())
+    time.sleep(0.1)  # until it is a sleep, or has its trap
+    os.kill(payload, signal.SIGTERM)
+    wait_for(lambda: not is_running(payload))
+    process.terminate()
+    process.communicate(timeout=10)
+    assert (job.result()["state"], job.result()["cause"]) == ("killed", "stopped")
+
+
 @pytest.fixture
 def small_cgroup(tmp_path: Path) -> Iterator[Path]:
     """A control group with 60 MB of memory, of whichever version there is."""
