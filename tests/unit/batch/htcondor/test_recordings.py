@@ -33,14 +33,16 @@ FATES = (
 OURS_IN_THE_END = Kind.ABORTED  # the recording ends with the removal of all that is left
 
 
-def last_word(fate: str, *, restarts: bool, before: tuple[int, ...] = ()) -> Status:
-    """What the log says of a job in the end, or before the first event of certain kinds."""
+def last_word(fate: str, *, restarts: bool, before: int | None = None, upto: int | None = None) -> Status:
+    """What the log says of a job in the end, or before the first event of a kind, or with it."""
     cluster, life, last = FATES.index(fate) + 1, JobLife(restarts=restarts), None
     for event in EventLog(DATA / "lives.log").read():
         if event.cluster == cluster:
-            if event.kind in before:
+            if event.kind == before:
                 break
             last = life.hear(event) or last
+            if event.kind == upto:
+                break
     assert last is not None
     return last
 
@@ -69,7 +71,7 @@ def test_ends(fate: str, code: int | None, signal: int | None) -> None:
     ],
 )
 def test_holds(fate: str, cause: str, words: str) -> None:
-    status = last_word(fate, restarts=False, before=(OURS_IN_THE_END,))
+    status = last_word(fate, restarts=False, before=OURS_IN_THE_END)
     assert (status.state, status.cause) == ("held", cause)
     assert words in status.reason
 
@@ -86,9 +88,8 @@ def test_removal_by_the_rule_of_a_flavour() -> None:
 
 
 def test_a_vacated_job_is_lost_where_it_is_started_once_and_waits_where_it_is_not() -> None:
-    again = (Kind.DISCONNECTED,)
-    assert last_word("vacated", restarts=False, before=again).cause == "lost"
-    assert last_word("vacated", restarts=True, before=again).state == "pending"
+    assert last_word("vacated", restarts=False, upto=Kind.EVICTED).cause == "lost"
+    assert last_word("vacated", restarts=True, upto=Kind.EVICTED).state == "pending"
 
 
 def test_a_job_goes_on_under_a_scheduler_that_crashed() -> None:
@@ -120,7 +121,7 @@ def test_the_queue_says_what_the_log_says() -> None:
     queue = ads("queue.json")
     assert set(queue) == {"memory", "input", "output", "vacated", "no such program"}
     for fate in ("memory", "input", "output", "no such program"):
-        told = last_word(fate, restarts=False, before=(OURS_IN_THE_END,))
+        told = last_word(fate, restarts=False, before=OURS_IN_THE_END)
         asked = status_of_ad(queue[fate], restarts=False)
         assert (asked.state, asked.cause, asked.reason) == (told.state, told.cause, told.reason)
 
