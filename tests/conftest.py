@@ -59,6 +59,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_variant: for every way to use a batch system, not one of each alone")
     config.addinivalue_line("markers", "needs(*programs): skip, with a reason, where a program is not installed")
 
 

@@ -28,6 +28,8 @@ from pools.slurmdbd import SlurmPoolWithAccounting
 HERE = Path(__file__).parent
 # What needs a cluster of somebody's, who names it.
 collect_ignore = [] if "FIDUCIAL_TEST_SITE" in os.environ else ["test_live_site.py"]
+#: Tests that fill a pool and one job more shall not keep a small machine busy with waiting jobs.
+SLOTS = 8
 RUNNING: list[Pool] = []
 WHY_NOT = pytest.StashKey[str]()
 
@@ -52,7 +54,8 @@ def pool_for_session(request: pytest.FixtureRequest, kind: type[Pool], extra: st
     """Run a pool while it is used, in a folder with a short path: a socket's may have 107 characters."""
     if obstacle := kind.obstacle():
         pytest.skip(obstacle + request.config.stash.get(WHY_NOT, ""))
-    with kind(Path(tempfile.mkdtemp(prefix="fiducial-pool-")), extra=extra, passing=True) as pool:
+    folder = Path(tempfile.mkdtemp(prefix="fiducial-pool-"))
+    with kind(folder, slots=SLOTS, extra=extra, passing=True) as pool:
         RUNNING.append(pool)
         yield pool
         RUNNING.remove(pool)
@@ -68,7 +71,7 @@ def _schedulers_run_again() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def condor_pool(request: pytest.FixtureRequest) -> Iterator[CondorPool]:
-    """HTCondor with 24 slots that call themselves AlmaLinux9."""
+    """HTCondor with a few slots that call themselves AlmaLinux9."""
     yield from pool_for_session(request, CondorPool)
 
 
@@ -85,13 +88,13 @@ MAX_JOBS_PER_OWNER = 40
 
 @pytest.fixture(scope="session")
 def slurm_pool(request: pytest.FixtureRequest) -> Iterator[SlurmPool]:
-    """Slurm with 24 cores, without accounting."""
+    """Slurm with a few cores, without accounting."""
     yield from pool_for_session(request, SlurmPool)
 
 
 @pytest.fixture(scope="session")
 def slurm_pool_with_accounting(request: pytest.FixtureRequest) -> Iterator[SlurmPoolWithAccounting]:
-    """Slurm with 24 cores, and accounting in a database."""
+    """Slurm with a few cores, and accounting in a database."""
     yield from pool_for_session(request, SlurmPoolWithAccounting)
 
 
@@ -107,23 +110,23 @@ def slurm_pool_with_limits(request: pytest.FixtureRequest) -> Iterator[SlurmPool
 
 @pytest.fixture(scope="session")
 def gridengine_pool(request: pytest.FixtureRequest) -> Iterator[GridEnginePool]:
-    """Grid Engine with 24 slots in one queue."""
+    """Grid Engine with a few slots in one queue."""
     yield from pool_for_session(request, GridEnginePool)
 
 
 @pytest.fixture(scope="session")
 def simulated_lsf(request: pytest.FixtureRequest) -> Iterator[LsfPool]:
-    """What stands in for LSF, with 24 slots."""
+    """What stands in for LSF, with a few slots."""
     yield from pool_for_session(request, LsfPool)
 
 
 @pytest.fixture(scope="session")
 def simulated_openpbs(request: pytest.FixtureRequest) -> Iterator[OpenPbsPool]:
-    """What stands in for OpenPBS, with 24 slots."""
+    """What stands in for OpenPBS, with a few slots."""
     yield from pool_for_session(request, OpenPbsPool)
 
 
 @pytest.fixture(scope="session")
 def simulated_torque(request: pytest.FixtureRequest) -> Iterator[TorquePool]:
-    """What stands in for Torque, with 24 slots."""
+    """What stands in for Torque, with a few slots."""
     yield from pool_for_session(request, TorquePool)

@@ -36,18 +36,21 @@ class HTCondor(Rig):
 class HTCondorByBindings(HTCondor):
     """The same by the Python module."""
 
+    variant = True
     keys: ClassVar[dict[str, Any]] = {"bindings": True}
 
 
 class HTCondorTransfer(HTCondor):
     """HTCondor that brings files to nodes that share none."""
 
+    variant = True
     keys: ClassVar[dict[str, Any]] = {"mode": "transfer", "bindings": False}
 
 
 class HTCondorSpool(HTCondor):
     """HTCondor with a scheduler that sees no folder of ours either."""
 
+    variant = True
     keys: ClassVar[dict[str, Any]] = {"mode": "spool", "shared": False, "bindings": False}
 
     def in_queue(self) -> int:
@@ -58,6 +61,7 @@ class HTCondorSpool(HTCondor):
 class HTCondorSpoolByBindings(HTCondorSpool):
     """The same by the Python module."""
 
+    variant = True
     keys: ClassVar[dict[str, Any]] = {"mode": "spool", "shared": False, "bindings": True}
 
 

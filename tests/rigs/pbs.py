@@ -35,6 +35,7 @@ class OpenPbs(Rig):
 class Torque(OpenPbs):
     """The simulation of Torque."""
 
+    variant = True
     fixture = "simulated_torque"
     keys: ClassVar[dict[str, Any]] = {"dialect": "torque"}
 

@@ -18,12 +18,14 @@ class Rig:
     Attributes:
         kind: name of the batch system for ``fiducial.toml``.
         fixture: the pool's, in ``tests/batch/conftest.py``.
+        variant: whether it is another way to use a system that has a rig of its own.
         keys: of the site, beside those for quick tests.
         refused: keys of a site whose submissions are refused.
     """
 
     kind: ClassVar[str]
     fixture: ClassVar[str]
+    variant: ClassVar[bool] = False
     keys: ClassVar[dict[str, Any]] = {}
     refused: ClassVar[dict[str, Any]]
 

@@ -34,6 +34,7 @@ class Slurm(Rig):
 class SlurmWithAccounting(Slurm):
     """Slurm with slurmdbd and its database."""
 
+    variant = True
     fixture = "slurm_pool_with_accounting"
 
 

@@ -13,7 +13,7 @@ from campaigns import fan
 from fiducial.core.errors import BackendError
 from rigs.player import Player, script
 
-WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.1; done'
+WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.3; done'
 
 
 def go(player: Player) -> None:
@@ -24,6 +24,7 @@ def go(player: Player) -> None:
 # ------------------------------------------------------------------------------------------------ ends of jobs
 
 
+@pytest.mark.every_variant
 def test_a_job_is_done_when_its_outputs_are_proved(player: Player) -> None:
     text = 'echo hello > "{{ output }}"; echo \'{"chi2": 1.5}\' > "$FIDUCIAL_METRICS"; sleep 1'
     player.create({"a": script(text, fanout=fan(3), outputs=["out {{ file }} ü.txt"], metrics=["chi2"])})
@@ -74,6 +75,7 @@ def test_a_missing_output_is_a_failure(player: Player) -> None:
     assert "never.txt" in player.last("a")["message"]
 
 
+@pytest.mark.every_variant
 def test_a_runner_that_was_killed_with_all_it_ran_is_run_again(player: Player) -> None:
     text = 'if [ "$FIDUCIAL_ATTEMPT" = 1 ]; then kill -9 $PPID; sleep 0.5; kill -9 $$; fi'
     player.create({"a": script(text)})
@@ -122,6 +124,7 @@ def test_the_site_brings_environment_and_scratch(player: Player, tmp_path: Path)
 # --------------------------------------------------------------------------------------------- holds and orders
 
 
+@pytest.mark.every_variant
 def test_a_job_that_is_held_by_hand_goes_on_when_it_is_released_by_hand(player: Player) -> None:
     busy = player.rig.pool.slots
     player.create({"a": script(WAIT_FOR_FILE, fanout=fan(busy + 1))})
@@ -154,6 +157,7 @@ def test_a_job_that_is_held_by_order_stays_in_the_queue_until_it_is_released(pla
     assert len(player.stage.attempts(waiting)) == 1
 
 
+@pytest.mark.every_variant
 def test_a_campaign_is_cancelled_whatever_its_jobs_do(player: Player) -> None:
     player.create({"a": script("sleep 100", fanout=fan(player.rig.pool.slots + 8))})
     player.play(player.has(running=2))
@@ -173,6 +177,7 @@ def test_one_job_of_many_is_killed(player: Player) -> None:
     assert player.counts() == {"done": 3, "killed": 1}
 
 
+@pytest.mark.every_variant
 def test_what_somebody_removes_by_hand_is_killed_and_not_run_again(player: Player) -> None:
     player.create({"a": script(WAIT_FOR_FILE, fanout=fan(3))})
     player.play(player.has(running=3))
@@ -243,6 +248,7 @@ def test_a_submission_whose_answer_was_lost_is_in_the_queue_once(
 # ------------------------------------------------------------------------------------- engines that come and go
 
 
+@pytest.mark.every_variant
 def test_an_engine_killed_between_submission_and_its_record_left_each_job_in_the_queue_once(
     player: Player, monkeypatch: pytest.MonkeyPatch
 ) -> None:
