@@ -280,3 +280,17 @@ def test_a_dag_in_the_wrong_place_or_without_htcondor_says_so(place: Place) -> N
     )  # fmt: skip
     assert done.returncode == 6
     assert "there is no command condor_submit_dag here" in done.stderr
+
+
+def test_cancelled_with_all_its_nodes(place: Place) -> None:
+    place.gate(1, 0, wait=True)
+    place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
+    wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.1").exists(), "the job that waits", 60)
+    place.fiducial("follow", "tune", "--once", "--quiet")
+    assert "is taken out of the queue" in place.fiducial("campaign", "cancel", "tune")
+    wait_for(lambda: not place.condor("condor_q", "-allusers", "-af", "ClusterId").strip(), "an empty queue", 60)
+    place.fiducial("follow", "tune", "--quiet", code=1)
+    found = json.loads(place.fiducial("campaign", "show", "tune", "--json"))
+    assert (found["state"], found["dagman"]["phase"]) == ("cancelled", "over")
+    assert found["counts"]["submitted"] == found["counts"]["running"] == found["counts"]["ready"] == 0
+    assert place.job("tune/reco/01/00000")["state"] == "killed"
