@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -77,6 +77,11 @@ def read_site(name: str, table: Mapping[str, Any], source: str) -> Site:
     try:
         return model.model_validate({**table, "name": name, "backend": backend})
     except ValidationError as error:
-        lines = [f"{where}.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        lines = [_told(where, each["loc"], each["msg"]) for each in error.errors()]
         hint = f"keys of such a site: {', '.join(key for key in model.model_fields if key != 'name')}"
         raise ConfigurationError("\n".join(lines), hint=hint) from None
+
+
+def _told(where: str, place: Sequence[int | str], message: str) -> str:
+    """What is wrong with a table, or with a key in it."""
+    return f"{'.'.join([where, *map(str, place)])}: {message.removeprefix('Value error, ')}"

@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -130,6 +131,8 @@ def _publish_all(result: dict[str, Any], arrived: Path, wanted: Sequence[dict[st
         final.parent.mkdir(parents=True, exist_ok=True)
         with replacing(final) as temporary:
             shutil.move(source, temporary)
+    with suppress(OSError):
+        (arrived / "files").rmdir()
     return ""
 
 

@@ -162,5 +162,8 @@ def test_outputs_go_to_a_url_where_the_site_says_so() -> None:
     ],
 )
 def test_what_does_not_fit_is_told(keys: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=words) as told:
         a_site(**keys)
+    assert told.value.message.startswith("fiducial.toml: sites.farm")
+    assert "Value error" not in told.value.message
+    assert ".:" not in told.value.message
