@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 from pools.keeper import reap
 from pools.pool import Pool
+from processes import is_running
 
 HOST = "node1"
 TICK_SECONDS = 0.05
@@ -66,6 +67,7 @@ class Task:
     pid: int = 0
     begin: float = 0.0
     end: float = 0.0
+    unwanted: bool = False
     code: int | None = None  # as Popen has it: negative for a signal; None if it never ran
     reason: str = ""  # walltime, cput, mem, order
     used: dict[str, float] = field(default_factory=dict)
@@ -164,19 +166,28 @@ class Queue:
         task.state, task.begin, task.pid = "running", time.time(), node.pid
 
     def follow(self, job: Job, task: Task) -> bool:
+        alive = is_running(task.pid)  # asked first: it writes down its end before it dies
         ended = self.path(job, task, "ended")
         if not ended.exists():
-            return False
+            if not alive:
+                task.state, task.end, task.code = "ended", time.time(), -signal.SIGKILL
+            elif task.unwanted and self.path(job, task, "begun").exists():
+                self.stop(task)
+            return not alive
         said = json.loads(ended.read_text())
         task.state, task.end = "ended", said["at"]
         task.code, task.reason, task.used = said["code"], said["reason"], said["used"]
         return True
 
+    def stop(self, task: Task) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(task.pid, signal.SIGTERM)
+        task.unwanted = False
+
     def delete(self, task: Task) -> None:
         """Take a task out of the queue; one that runs gets signals, and ends a little later."""
         if task.state == "running":
-            with suppress(ProcessLookupError):
-                os.kill(task.pid, signal.SIGTERM)
+            task.unwanted = True  # it is told as soon as it listens
         elif task.state != "ended":
             task.state, task.end, task.reason = "ended", time.time(), "order"
 
