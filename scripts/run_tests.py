@@ -19,7 +19,7 @@ TIERS = {
     "unit": ["-n", "2"],
     "integration/alignment": ["-n", "2"],
     "integration": ["--ignore=tests/integration/alignment"],
-    "batch": ["-n", "2"],  # each worker has pools of its own; their jobs sleep more than they work
+    "batch": ["-n", "4", "--dist", "worksteal"],  # each worker has pools of its own, and their jobs mostly sleep
     "faults": [],
 }
 NO_TESTS_COLLECTED = 5
