@@ -184,6 +184,28 @@ def test_a_waiting_job_is_held_in_the_queue_and_a_running_one_is_stopped(rig: Ri
     assert rig.system.queue == {first: Status("held", "held by its owner")}
 
 
+def test_where_only_whole_submissions_can_be_held_a_part_of_one_is_taken_out(rig: Rig) -> None:
+    rig.system.holds_parts = False
+    first, second = rig.submit(2)
+    rig.backend.hold([(1, 1)])
+    assert ("Finished", 1, "stopped") in told(rig.wait(20))
+    rig.backend.hold([(2, 1)])
+    assert ("Held", 2, "") in told(rig.wait(20))
+    assert rig.system.queue == {second: Status("held", "held by its owner")}
+    assert rig.system.calls.count("hold") == 1
+    assert first not in rig.system.queue
+
+
+def test_what_runs_does_not_keep_the_rest_of_a_submission_from_being_held(rig: Rig) -> None:
+    rig.system.holds_parts = False
+    first, second = rig.submit(2)
+    rig.system.run(first, marked=True)
+    rig.wait(2)
+    rig.backend.hold([(2, 1)])
+    assert ("Held", 2, "") in told(rig.wait(20))
+    assert rig.system.queue[second].state == "held"
+
+
 # -------------------------------------------------------------------------------------------------- ends
 
 
