@@ -17,7 +17,7 @@ from campaigns import fan
 from fiducial.batch.htcondor.render import LOG
 from pools.condor import CondorPool
 from processes import wait_for
-from rigs.htcondor import HTCondor, HTCondorSpool, HTCondorTransfer
+from rigs.htcondor import HTCondor, HTCondorSpool, HTCondorSpoolByBindings, HTCondorTransfer
 from rigs.player import Player, script
 
 WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.1; done'
@@ -224,7 +224,7 @@ def test_an_input_that_is_not_there_fails_by_its_name(request: pytest.FixtureReq
         assert "could not be brought to the node" in player.last("a")["message"]
 
 
-@pytest.mark.parametrize("kind", [HTCondorTransfer, HTCondorSpool])
+@pytest.mark.parametrize("kind", [HTCondorTransfer, HTCondorSpool, HTCondorSpoolByBindings])
 def test_inputs_outputs_and_logs_travel(request: pytest.FixtureRequest, tmp_path: Path, kind: type[HTCondor]) -> None:
     raw = tmp_path / "raw data ü.txt"
     raw.write_text("seen\n")

@@ -58,6 +58,12 @@ class HTCondorSpool(HTCondor):
         return len(self.pool.run("condor_q", "-allusers", "-constraint", "JobStatus != 4", "-af", "ClusterId").split())
 
 
+class HTCondorSpoolToSharing(HTCondor):
+    """HTCondor with a scheduler that sees no folder of ours, and nodes that do."""
+
+    keys: ClassVar[dict[str, Any]] = {"mode": "spool", "bindings": False}
+
+
 class HTCondorSpoolByBindings(HTCondorSpool):
     """The same by the Python module."""
 
@@ -69,4 +75,4 @@ def _id(name: str) -> str:
     return name.rpartition("#")[2]
 
 
-RIGS = [HTCondor, HTCondorByBindings, HTCondorTransfer, HTCondorSpool, HTCondorSpoolByBindings]
+RIGS = [HTCondor, HTCondorByBindings, HTCondorTransfer, HTCondorSpool, HTCondorSpoolToSharing]

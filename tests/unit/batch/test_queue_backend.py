@@ -456,3 +456,20 @@ def test_a_log_tells_what_is_new_and_its_silence_means_nothing(tmp_path: Path) -
     rig.system.end(ref, DONE, marked=False)
     rig.system.queue = {ref: Status("ended", exit_code=0)}
     assert told(rig.wait(3)) == [("Finished", 1, "ok")]
+
+
+def test_what_cannot_be_forgotten_now_is_forgotten_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    [ref] = rig.submit(1)
+    rig.system.run(ref, marked=True)
+    rig.system.end(ref, DONE)
+
+    def unreachable(bundle: Any) -> None:
+        raise BackendError("the controller does not answer", transient=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.system, "forget", unreachable)
+        assert told(rig.wait(30))[-1] == ("Finished", 1, "ok")
+    assert rig.traces()
+    rig.wait(30)
+    assert rig.system.forgotten == [ref.native]
+    assert rig.traces() == []

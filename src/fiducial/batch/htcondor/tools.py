@@ -13,11 +13,14 @@ from fiducial.batch.htcondor.schedd import LABEL, SUBMISSION_LOCK, Action, Ad, m
 from fiducial.batch.queue.commands import Commands
 from fiducial.core.errors import BackendError
 
-__all__ = ["ScheddByCommands", "cluster_in", "default_name"]
+__all__ = ["NOTHING_TO_DO", "ScheddByCommands", "cluster_in", "default_name", "read_ads"]
 
 #: Submissions and transfers carry files, and thousands of jobs.
 _LONG_SECONDS = 300.0
-_NOTHING_TO_DO = re.compile(r"there are no jobs in the queue|no jobs (?:to|match)", re.IGNORECASE)
+#: What is said where there is no such job; where the scheduler did not answer the same is said behind other words.
+NOTHING_TO_DO = re.compile(
+    r"There are no jobs in the queue|\A\s*Couldn't find/\w+ all jobs matching constraint [^\n]*\s*\Z", re.IGNORECASE
+)
 _TERSE = re.compile(r"^(\d+)\.\d+ - (\d+)\.\d+\s*$", re.MULTILINE)
 _VERBS = {"remove": "condor_rm", "hold": "condor_hold", "release": "condor_release"}
 
@@ -83,12 +86,12 @@ class ScheddByCommands:
     def act(self, action: Action, constraint: str) -> None:
         """Remove, hold or release jobs; that there are none is no error."""
         words = [_VERBS[action], *self._where, "-constraint", constraint]
-        self._commands.run(words, allowed=_NOTHING_TO_DO, timeout=_LONG_SECONDS)
+        self._commands.run(words, allowed=NOTHING_TO_DO, timeout=_LONG_SECONDS)
 
     def retrieve(self, constraint: str) -> None:
         """Bring what jobs that were spooled have left to where they were submitted from."""
         words = ["condor_transfer_data", *self._where, "-constraint", constraint]
-        self._commands.run(words, allowed=_NOTHING_TO_DO, timeout=_LONG_SECONDS)
+        self._commands.run(words, allowed=NOTHING_TO_DO, timeout=_LONG_SECONDS)
 
 
 def read_ads(answer: str, command: str) -> list[Ad]:

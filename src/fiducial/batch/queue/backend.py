@@ -531,10 +531,16 @@ class QueueBackend:
     def _clean_up(self) -> None:
         """Forget submissions that are over; what their jobs were told is known to be carried out."""
         while self._over:
-            bundle = self._over.pop()
-            if bundle.native:
-                self._system.forget(bundle)
-            self._journal.remove(bundle)
+            bundle = self._over[-1]
+            try:
+                if bundle.native:
+                    self._system.forget(bundle)
+            except BackendError as error:
+                if not error.transient:
+                    raise
+                self._next_cleaning = self._clock() + _KEPT_SECONDS
+                return
+            self._journal.remove(self._over.pop())
 
     # ---------------------------------------------------------------------------------------------------- recovery
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from fiducial.batch.htcondor.eventlog import EventLog, Kind
+from fiducial.batch.htcondor.schedd import TRANSIENT
 from fiducial.batch.htcondor.states import JobLife, status_of_ad
-from fiducial.batch.htcondor.tools import cluster_in, read_ads
+from fiducial.batch.htcondor.tools import NOTHING_TO_DO, cluster_in, read_ads
 from fiducial.batch.queue.system import Status
 from fiducial.core.errors import BackendError
 
@@ -164,3 +165,22 @@ def test_an_answer_that_was_cut_is_a_passing_trouble(answer: str) -> None:
 )
 def test_the_cluster_in_the_answer_to_a_submission(answer: str, cluster: int | None) -> None:
     assert cluster_in(answer) == cluster
+
+
+@pytest.mark.parametrize(
+    ("words", "nothing"),
+    [
+        ("condor_rm:0:There are no jobs in the queue\n", True),
+        ("\nCouldn't find/remove all jobs matching constraint (ClusterId == 99)\n\n", True),
+        ("\nCouldn't find/hold all jobs matching constraint (ClusterId == 99)\n", True),
+        (
+            "SECMAN:2007:Read failure during security negotiation.\n"
+            "Couldn't find/remove all jobs matching constraint (ClusterId == 99)\n",
+            False,
+        ),
+        ("condor_rm: Can't find address for schedd ap.site.org\n", False),
+    ],
+)
+def test_jobs_that_are_not_there_are_told_from_a_scheduler_that_is_not(words: str, nothing: bool) -> None:
+    assert (NOTHING_TO_DO.search(words) is not None) == nothing
+    assert (TRANSIENT.search(words) is not None) != nothing
