@@ -61,6 +61,7 @@ class HTCondorSpool(HTCondor):
 class HTCondorSpoolToSharing(HTCondor):
     """HTCondor with a scheduler that sees no folder of ours, and nodes that do."""
 
+    variant = True
     keys: ClassVar[dict[str, Any]] = {"mode": "spool", "bindings": False}
 
 
