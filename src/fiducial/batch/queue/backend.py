@@ -30,6 +30,7 @@ from fiducial.batch.backend import (
     Vanished,
 )
 from fiducial.batch.claims import read_result, revoke
+from fiducial.batch.queue.ends import cause_of, sentence
 from fiducial.batch.queue.journal import Journal
 from fiducial.batch.queue.orders import Orders
 from fiducial.batch.queue.requests import kinds_of
@@ -38,7 +39,6 @@ from fiducial.batch.queue.system import BatchSystem, Bundle, NamesJobs, Ref, Req
 from fiducial.batch.site import Site
 from fiducial.batch.verdicts import verdict
 from fiducial.core.errors import BackendError, QueueFullError
-from fiducial.runner import runner
 
 __all__ = ["QueueBackend"]
 
@@ -47,9 +47,6 @@ _LOOK_SECONDS = 1.0
 _ORDERS_AGAIN_SECONDS = 60.0
 _PATIENCE_SECONDS = 120.0
 _KEPT_SECONDS = 10.0
-_CAUSES = {code: cause for cause, code in runner.EXIT_CODES.items()}
-#: Exit codes of the shell when there is no such program, or it cannot be run.
-_NOT_STARTED = (126, 127)
 
 
 @dataclass(slots=True)
@@ -393,7 +390,7 @@ class QueueBackend:
 
     def _ended(self, job: _Job, status: Status) -> bool:
         """Settle a job without a result by what the batch system says of its end, if it says why."""
-        cause = status.cause or _cause_of(status)
+        cause = status.cause or cause_of(status)
         if cause in ("", "ok", "stopped"):
             return False
         if cause == "refused":
@@ -405,7 +402,7 @@ class QueueBackend:
             self._end(job, "killed", "stopped", "stopped by order", status)
         else:
             state = "killed" if cause in ("memory", "wall_time", "disk", "removed") else "failed"
-            self._end(job, state, cause, status.reason or _sentence(status), status)
+            self._end(job, state, cause, status.reason or sentence(status), status)
         return True
 
     def _ask_witness(self, jobs: Sequence[_Job]) -> None:
@@ -586,16 +583,3 @@ def _never_submitted(key: JobKey, directory: Path) -> Event:
         if result is not None:
             return Finished(*key, result)
     return Lost(*key, "it was never submitted, and now cannot start any more")
-
-
-def _cause_of(status: Status) -> str:
-    """Why a job without a result ended, by the exit code of its script."""
-    if status.exit_code in _NOT_STARTED:
-        return "start"
-    return _CAUSES.get(status.exit_code or 0, "lost" if status.signal else "")
-
-
-def _sentence(status: Status) -> str:
-    if status.exit_code in _NOT_STARTED:
-        return "the runner could not be started: is the site's python on the nodes, and do they see the folder?"
-    return f"it ended with exit code {status.exit_code} and left no result"
