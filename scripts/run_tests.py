@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Unit tests and those of the fit share nothing, so two at a time; the others start services and measure times.
+# Two at a time where tests share nothing; those of faults want a machine that does little else.
 TIERS = {
     "unit": ["-n", "2"],
     "integration/alignment": ["-n", "2"],
-    "integration": ["--ignore=tests/integration/alignment"],
+    "integration": ["-n", "2", "--ignore=tests/integration/alignment"],
     "batch": ["-n", "4", "--dist", "worksteal"],  # each worker has pools of its own, and their jobs mostly sleep
     "faults": [],
 }
