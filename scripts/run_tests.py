@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TIERS = {
     "unit": ["-n", "2"],
     "integration/alignment": ["-n", "2"],
-    "integration": ["-n", "2", "--ignore=tests/integration/alignment"],
-    "batch": ["-n", "4", "--dist", "worksteal"],  # each worker has pools of its own, and their jobs mostly sleep
+    "integration": ["-n", "2", "--dist", "loadgroup", "--ignore=tests/integration/alignment"],
+    "batch": ["-n", "6", "--dist", "loadgroup", "--no-loadscope-reorder"],  # jobs of a pool mostly sleep
     "faults": [],
 }
 NO_TESTS_COLLECTED = 5
@@ -46,10 +47,17 @@ def say(text: str) -> None:
     print(f"\n── {text}", flush=True)
 
 
-def make(target: str) -> Outcome:
-    """Run a target of the Makefile."""
-    say(f"make {target}")
-    return Outcome(target, subprocess.run(["make", "--no-print-directory", target], cwd=ROOT).returncode == 0)
+def make(*targets: str) -> Iterator[Outcome]:
+    """Run targets of the Makefile beside each other, and show one after the other what they print."""
+    command = ["make", "--no-print-directory"]
+    started = [
+        subprocess.Popen([*command, target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for target in targets
+    ]
+    for target, process in zip(targets, started, strict=True):
+        say(f"make {target}")
+        print(process.communicate()[0], end="", flush=True)
+        yield Outcome(target, process.returncode == 0)
 
 
 def tier(name: str, options: list[str]) -> Outcome:
@@ -82,7 +90,7 @@ def count(name: str, ok: bool, report: Path) -> Outcome:
 def main() -> int:
     """Run all checks and give the exit code."""
     start = time.monotonic()
-    outcomes = [make("lint"), make("docs"), *(tier(name, options) for name, options in TIERS.items())]
+    outcomes = [*make("lint", "docs"), *(tier(name, options) for name, options in TIERS.items())]
     total = Outcome(
         "make test",
         all(outcome.ok for outcome in outcomes),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 from pools.keeper import descendants
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.3
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -100,20 +101,21 @@ class Node:
         signal.signal(signal.SIGTERM, self.order)
         process = self.start()
         write(self.spec["begun"], {"at": self.begin, "pid": os.getpid()})
+        ended = select.poll()  # subprocess would wake up twenty times a second
+        ended.register(os.pidfd_open(process.pid), select.POLLIN)
         while process.poll() is None:
             self.look()
             if self.reason:
                 self.end(process)
                 break
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(LOOK_SECONDS)
+            ended.poll(1000 * LOOK_SECONDS)
         code = process.wait()
         self.used["walltime"] = time.time() - self.begin
-        ended = {"code": code, "reason": self.reason, "used": self.used, "at": time.time()}
+        told = {"code": code, "reason": self.reason, "used": self.used, "at": time.time()}
         for pid in list(descendants(os.getpid())):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        write(self.spec["ended"], ended)
+        write(self.spec["ended"], told)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class Player:
 
     def has(self, **wanted: int) -> Callable[[], bool]:
         """Whether there are at least so many jobs in these states."""
-        return lambda: all(self.counts()[state] >= count for state, count in wanted.items())
+        return lambda: self.counts() >= Counter(wanted)
 
     def attempts(self, job: str) -> list[dict[str, Any]]:
         """The attempts at a job, which is named by its step, or step/key."""
