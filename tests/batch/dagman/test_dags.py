@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -195,7 +196,7 @@ def test_rescue_twice_with_a_follower_that_is_killed(place: Place) -> None:
     assert "campaign tune failed: step reco of iteration 1: 1 failed of 4 jobs" in said
     assert "tune/reco/01/00001: failed: the payload ended with exit code 9" in said
     assert "| the gate is shut" in said
-    assert "fiducial campaign resume tune submits what is left (by tune.dag.rescue001)" in said
+    assert "fiducial campaign resume tune submits what is left (by tune.dag.rescue002)" in said
     assert place.job("tune/reco/01/00001")["attempt"] == 1  # no retry would have mended it
     assert "failed" in (place.folder / "tune/summary.txt").read_text()
 
@@ -211,6 +212,31 @@ def test_rescue_twice_with_a_follower_that_is_killed(place: Place) -> None:
     assert [place.job(f"tune/reco/01/0000{n}")["attempt"] for n in (0, 1, 2)] == [1, 2, 2]
     traces_agree(place, place.folder / "tune")
     place.fiducial("campaign", "resume", "tune", code=5)
+
+
+def test_rescue_dag_submitted_by_name_from_another_folder(tmp_path: Path, condor_pool: CondorPool) -> None:
+    """The command of the seeds' guide, typed literally; after it the ways of today still work."""
+    (tmp_path / "work").mkdir()
+    place = Place(Site(tmp_path / "work"), condor_pool)
+    place.site.write(TUNE, "tune")
+    gates = [place.gate(1, 1), place.gate(2, 3)]
+    place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
+    place.fiducial("follow", "tune", "--quiet", code=1)
+    gates[0].unlink()
+    said = place.condor("condor_submit_dag", "tune/tune.dag.rescue001")
+    assert "submitted to cluster" in said
+    place.fiducial("campaign", "resume", "tune", code=5)  # that DAGMan is at work
+    said = place.fiducial("follow", "tune", code=1)
+    assert "step reco of iteration 2: 1 failed of 4 jobs" in said
+    assert "(by tune.dag.rescue004)" in said
+    assert not Path(place.folder / "tune/tune.dag.rescue001.nodes.log").exists()
+    assert [place.job(f"tune/reco/01/0000{n}")["attempt"] for n in (0, 1, 2)] == [1, 2, 2]
+    gates[1].unlink()
+    place.fiducial("campaign", "resume", "tune")
+    found = json.loads(place.fiducial("follow", "tune", "--json"))
+    assert (found["state"], found["converged"], found["iteration"]) == ("done", True, 2)
+    traces_agree(place, place.folder / "tune")
+    place.site.check()
 
 
 def test_held_and_released_by_hand_then_removed_and_resumed(place: Place) -> None:
@@ -273,6 +299,11 @@ def test_a_dag_in_the_wrong_place_or_without_htcondor_says_so(place: Place) -> N
     done = place.pool.ask("condor_submit_dag", "tune/tune.dag", folder=place.folder)
     assert done.returncode != 0
     assert "tune.dag.config" in done.stdout + done.stderr
+    place.condor("condor_submit_dag", "-usedagdir", "tune/tune.dag")
+    wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.1").exists(), "the first job", 60)
+    place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit", code=5)  # it was submitted before
+    place.pool.clear()
+    shutil.rmtree(place.folder / "tune")
     bare = {**os.environ, "PATH": "/usr/bin:/bin", "FIDUCIAL_LEDGER": str(place.site.ledger)}
     done = subprocess.run(
         [FIDUCIAL, "run", "tune.toml", "--backend", "dagman", "--submit"], cwd=place.folder, env=bare,

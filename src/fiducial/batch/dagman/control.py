@@ -32,12 +32,14 @@ class Manager:
         cluster: its job in HTCondor.
         exit_code: that it ended with; None where it was removed.
         reason: why it is held or was removed.
+        at: when its log told of it last, in seconds since 1970.
     """
 
     phase: Phase = "new"
     cluster: int = 0
     exit_code: int | None = None
     reason: str = ""
+    at: float = 0.0
 
     @property
     def at_work(self) -> bool:
@@ -46,9 +48,14 @@ class Manager:
 
 
 def manager(here: Path, dag: str) -> Manager:
-    """What DAGMan's own log says of it; the log is short."""
+    """What DAGMan's own logs say of it; they are short. A rescue DAG that was submitted itself has one of its own."""
+    logs = [here / f"{dag}.dagman.log", *here.glob(f"{dag}.rescue[0-9][0-9][0-9].dagman.log")]
+    return max(map(_manager, logs), key=lambda found: (found.at_work, found.at))
+
+
+def _manager(log: Path) -> Manager:
     found = Manager()
-    for event in EventLog(here / f"{dag}.dagman.log").read():
+    for event in EventLog(log).read():
         match event.kind:
             case Kind.SUBMITTED:
                 found = Manager("queued", event.cluster)
@@ -60,6 +67,7 @@ def manager(here: Path, dag: str) -> Manager:
                 found.phase = "queued"
             case Kind.TERMINATED | Kind.ABORTED:
                 found.phase, found.exit_code, found.reason = "over", event.exit_code, event.reason
+        found.at = event.at
     return found
 
 

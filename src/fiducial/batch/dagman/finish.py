@@ -1,4 +1,4 @@
-"""Sums a DAG up and tells people: the program that DAGMan runs last, ``python -m … FOLDER STATUS FAILED RETURN``."""
+"""Sums a DAG up and tells people: what DAGMan runs last, ``python -m … FOLDER STATUS FAILED RETURN [DAG]``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fiducial.batch.dagman.plan import Plan, read_plan
+from fiducial.batch.dagman.rescue import complete_rescue
 from fiducial.batch.dagman.results import counts, enough, metrics
 from fiducial.batch.dagman.scripts import NOTIFY
 from fiducial.core.errors import FiducialError
@@ -84,8 +85,12 @@ def _text(plan: Plan, found: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def main(folder: str, status: str, failed: str, returned: str) -> int:
-    """Write the summary, call the users' script, and return what the DAG shall end with."""
+def main(folder: str, status: str, failed: str, returned: str, ran: str = "") -> int:
+    """Write the summary, call the users' script, and return what the DAG shall end with.
+
+    Args:
+        ran: the file that DAGMan was given, where it is not the campaign's DAG but a rescue DAG.
+    """
     here = Path(folder).absolute()
     code = int(status) or (int(returned) != 0)
     plan = read_plan(here)
@@ -94,8 +99,21 @@ def main(folder: str, status: str, failed: str, returned: str) -> int:
     replace_text(here / "summary.txt", _text(plan, found))
     sys.stdout.write(_text(plan, found))
     sys.stdout.flush()
+    if int(status):
+        _keep_rest(here, plan.dag, ran or plan.dag)
     _notify(here, plan, found["state"])
     return 1 if code else 0
+
+
+def _keep_rest(here: Path, dag: str, ran: str) -> None:
+    """That there is no rescue DAG to be submitted is no failure of the campaign: DAGMan's own is there."""
+    try:
+        path = complete_rescue(here, dag, ran)
+    except OSError as error:
+        sys.stdout.write(f"no rescue DAG: {error.filename or here}: {error.strerror}\n")
+        return
+    if path is not None:
+        sys.stdout.write(f"what is left stands in {path.name}\n")
 
 
 def _notify(here: Path, plan: Plan, state: str) -> None:
@@ -108,4 +126,4 @@ def _notify(here: Path, plan: Plan, state: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:5]))
+    sys.exit(main(*sys.argv[1:6]))

@@ -31,6 +31,11 @@ _SETTINGS = """\
 #DAGMAN_MAX_JOBS_SUBMITTED = 0
 """
 
+_LOG = """\
+# One log of all nodes, also when a rescue DAG is submitted: fiducial follow reads it.
+DAGMAN_DEFAULT_NODE_LOG = @(DAG_DIR)/{dag}.nodes.log
+"""
+
 Progress = Callable[[int, int], None]
 
 
@@ -114,7 +119,7 @@ class _Writer:
         if not (self.here / scripts.NOTIFY).exists():  # the user's own, once it is there
             self._script(scripts.NOTIFY, scripts.notify())
         limit = f"DAGMAN_MAX_JOBS_SUBMITTED = {self.options.most}\n" if self.options.most else ""
-        self._text(f"{self.plan.dag}{CONFIG}", _SETTINGS + limit)
+        self._text(f"{self.plan.dag}{CONFIG}", _SETTINGS + _LOG.format(dag=self.plan.dag) + limit)
         for iteration in self.dag.iterations():
             for folder in self.plan.layout.folders(iteration):
                 (self.here / folder).mkdir(parents=True, exist_ok=True)
