@@ -85,6 +85,9 @@ class FakeSystem:
         self._call("find")
         return next((native for native, known in self.bundles.items() if known.token == bundle.token), None)
 
+    def job_id(self, ref: Ref) -> str:
+        return f"{ref.native}/{ref.place}"
+
     def news(self, bundles: Sequence[Bundle]) -> Mapping[Ref, Status]:
         self._call("news")
         wanted = {bundle.native for bundle in bundles}

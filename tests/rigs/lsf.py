@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from rigs.rig import Rig, split
+from rigs.rig import Rig
 
 
 class Lsf(Rig):
@@ -18,13 +18,13 @@ class Lsf(Rig):
     refused: ClassVar[dict[str, Any]] = {"queue": "nosuch"}
 
     def hold(self, names: Sequence[str]) -> None:
-        self.pool.run("bstop", *map(_id, names))
+        self.pool.run("bstop", *names)
 
     def release(self, names: Sequence[str]) -> None:
-        self.pool.run("bresume", *map(_id, names))
+        self.pool.run("bresume", *names)
 
     def remove(self, names: Sequence[str]) -> None:
-        self.pool.run("bkill", *map(_id, names))
+        self.pool.run("bkill", *names)
 
     def in_queue(self) -> int:
         return self.pool.in_queue()  # type: ignore[attr-defined]
@@ -32,11 +32,6 @@ class Lsf(Rig):
     def submit_foreign(self) -> str:
         said = self.pool.run("bsub", "-J", "other[1]", "-o", "/dev/null", "sleep", "60")
         return re.search(r"<(\d+)>", said)[1]  # type: ignore[index]
-
-
-def _id(name: str) -> str:
-    native, place = split(name)
-    return f"{native}[{place}]"
 
 
 RIGS = [Lsf]

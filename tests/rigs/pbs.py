@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from rigs.rig import Rig, split
+from rigs.rig import Rig
 
 
 class OpenPbs(Rig):
@@ -17,13 +18,13 @@ class OpenPbs(Rig):
     refused: ClassVar[dict[str, Any]] = {"queue": "nosuch"}
 
     def hold(self, names: Sequence[str]) -> None:
-        self.pool.run("qhold", *(split(name)[0] for name in names))
+        self.pool.run("qhold", *map(_array, names))
 
     def release(self, names: Sequence[str]) -> None:
-        self.pool.run("qrls", *(split(name)[0] for name in names))
+        self.pool.run("qrls", *map(_array, names))
 
     def remove(self, names: Sequence[str]) -> None:
-        self.pool.run("qdel", *map(_id, names))
+        self.pool.run("qdel", *names)
 
     def in_queue(self) -> int:
         return self.pool.in_queue()  # type: ignore[attr-defined]
@@ -41,15 +42,15 @@ class Torque(OpenPbs):
     keys: ClassVar[dict[str, Any]] = {"dialect": "torque"}
 
     def hold(self, names: Sequence[str]) -> None:
-        self.pool.run("qhold", *map(_id, names))
+        self.pool.run("qhold", *names)
 
     def release(self, names: Sequence[str]) -> None:
-        self.pool.run("qrls", *map(_id, names))
+        self.pool.run("qrls", *names)
 
 
-def _id(name: str) -> str:
-    native, place = split(name)
-    return native.replace("[]", f"[{place}]")
+def _array(name: str) -> str:
+    """The array that a job is of."""
+    return re.sub(r"\[\d+\]", "[]", name)
 
 
 RIGS = [OpenPbs, Torque]

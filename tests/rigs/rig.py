@@ -9,11 +9,11 @@ from fiducial.batch.kinds import read_site
 from fiducial.batch.site import Site
 from pools.pool import Pool
 
-__all__ = ["Rig", "split"]
+__all__ = ["Rig"]
 
 
 class Rig:
-    """One batch system under test. ``names`` are those under which the ledger knows jobs of the queue.
+    """One batch system under test. ``names`` of jobs are those of the ledger, which the system's own commands take.
 
     Attributes:
         kind: name of the batch system for ``fiducial.toml``.
@@ -58,9 +58,3 @@ class Rig:
     def submit_foreign(self) -> str:
         """Submit one job of 60 s that is not ours, and return the name of its submission, as ours are called."""
         raise NotImplementedError
-
-
-def split(name: str) -> tuple[str, int]:
-    """The submission and the place, from 1, of a job as the ledger knows it."""
-    native, _, place = name.rpartition(".")
-    return native, int(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from rigs.rig import Rig, split
+from rigs.rig import Rig
 
 
 class Slurm(Rig):
@@ -16,13 +16,13 @@ class Slurm(Rig):
     refused: ClassVar[dict[str, Any]] = {"queue": "nosuch"}
 
     def hold(self, names: Sequence[str]) -> None:
-        self.pool.run("scontrol", "hold", *map(_id, names))
+        self.pool.run("scontrol", "hold", *names)
 
     def release(self, names: Sequence[str]) -> None:
-        self.pool.run("scontrol", "release", *map(_id, names))
+        self.pool.run("scontrol", "release", *names)
 
     def remove(self, names: Sequence[str]) -> None:
-        self.pool.run("scancel", *map(_id, names))
+        self.pool.run("scancel", *names)
 
     def in_queue(self) -> int:
         return len(self.pool.run("squeue", "-h", "-r", "-o", "%i").split())
@@ -36,11 +36,6 @@ class SlurmWithAccounting(Slurm):
 
     variant = True
     fixture = "slurm_pool_with_accounting"
-
-
-def _id(name: str) -> str:
-    native, place = split(name)
-    return f"{native}_{place}"
 
 
 RIGS = [Slurm, SlurmWithAccounting]

@@ -79,6 +79,10 @@ class GridEngine:
         found = parse.numbers(self._queue()).get(name)
         return found or parse.accounted(self._commands.ask(["qacct", "-j", name], allowed=_GONE))
 
+    def job_id(self, ref: Ref) -> str:
+        """The job as the commands take it: ``17.1``."""
+        return render.tasks([ref])[0]
+
     def _queue(self) -> str:
         return self._commands.ask(["qstat", "-xml", "-u", _user()])
 

@@ -55,6 +55,10 @@ class Lsf:
         """The number of the job that has the bundle's name."""
         return parse.numbers(self._commands.ask(_BJOBS, allowed=_GONE)).get(render.name(bundle))
 
+    def job_id(self, ref: Ref) -> str:
+        """The job as the commands take it: ``17[1]``."""
+        return render.elements([ref])[0]
+
     def news(self, bundles: Sequence[Bundle]) -> Mapping[Ref, Status]:
         """All elements of our arrays, with those that ended within the last hour or what the cluster keeps."""
         names = _names(bundles)

@@ -53,6 +53,10 @@ class Pbs:
         name = render.name(bundle, self._site)
         return parse.numbers(self._ask(history=True)).get(name) or parse.numbers(self._ask()).get(name)
 
+    def job_id(self, ref: Ref) -> str:
+        """The job as the commands take it: ``17[1].server``."""
+        return render.subjobs([ref])[0]
+
     def _ask(self, *words: str, history: bool = False) -> Iterator[parse.Record]:
         """Jobs that are named, or all. Torque keeps no history beyond jobs that ended lately, which it always tells."""
         if self._torque:

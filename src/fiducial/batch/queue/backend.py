@@ -35,7 +35,7 @@ from fiducial.batch.queue.journal import Journal
 from fiducial.batch.queue.orders import Orders
 from fiducial.batch.queue.requests import kinds_of
 from fiducial.batch.queue.room import Room
-from fiducial.batch.queue.system import BatchSystem, Bundle, NamesJobs, Ref, Request, Status
+from fiducial.batch.queue.system import BatchSystem, Bundle, Ref, Request, Status
 from fiducial.batch.site import Site
 from fiducial.batch.verdicts import verdict
 from fiducial.core.errors import BackendError, QueueFullError
@@ -164,9 +164,7 @@ class QueueBackend:
 
     def _name(self, ref: Ref) -> str:
         """What people find a job by in the batch system; empty as long as nobody knows."""
-        if not ref.native:
-            return ""
-        return self._system.job_id(ref) if isinstance(self._system, NamesJobs) else f"{ref.native}.{ref.place}"
+        return self._system.job_id(ref) if ref.native else ""
 
     def _take_back(self, bundle: Bundle, error: BackendError) -> None:
         """Forget a submission that the queue has no room for; its jobs are handed over again."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol
 
 from fiducial.batch.backend import JobKey
 from fiducial.batch.site import Wishes
 
-__all__ = ["BatchSystem", "Bundle", "NamesJobs", "QueueState", "Ref", "Request", "Status"]
+__all__ = ["BatchSystem", "Bundle", "QueueState", "Ref", "Request", "Status"]
 
 QueueState = Literal["pending", "running", "held", "ended"]
 
@@ -140,6 +140,9 @@ class BatchSystem(Protocol):
     def find(self, bundle: Bundle) -> str | None:
         """The name of a submission whose answer was lost, by its token; None if there is none in the queue."""
 
+    def job_id(self, ref: Ref) -> str:
+        """A job's name as people give it to the system's own commands."""
+
     def news(self, bundles: Sequence[Bundle]) -> Mapping[Ref, Status]:
         """Of a log: what was written since the last call. Else: all jobs of the bundles that are in the queue."""
 
@@ -160,11 +163,3 @@ class BatchSystem(Protocol):
 
     def forget(self, bundle: Bundle) -> None:
         """Clean up in the batch system after a bundle that is over."""
-
-
-@runtime_checkable
-class NamesJobs(Protocol):
-    """A batch system whose commands know a job by another name than ``NATIVE.PLACE``."""
-
-    def job_id(self, ref: Ref) -> str:
-        """The name that people give to its commands."""

@@ -103,6 +103,10 @@ class Slurm:
             native = parse.find_token(self._sacct("JobID,JobName", [bundle]), bundle.token)
         return native
 
+    def job_id(self, ref: Ref) -> str:
+        """The job as Slurm's commands take it: ``12_1``."""
+        return f"{ref.native}_{ref.place}"
+
     # ---------------------------------------------------------------------------------------------------- questions
 
     def news(self, bundles: Sequence[Bundle]) -> Mapping[Ref, Status]:
