@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from fiducial.batch.backend import Backend
 from fiducial.batch.site import Site
@@ -73,13 +74,24 @@ def read_site(name: str, table: Mapping[str, Any], source: str) -> Site:
     backend = table.get("backend", name)
     if not isinstance(backend, str):
         raise ConfigurationError(f"{where}: backend is not the name of a batch system")
-    model = find_kind(backend).site
+    try:
+        model = find_kind(backend).site
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error.message}", hint=error.hint) from None
     try:
         return model.model_validate({**table, "name": name, "backend": backend})
     except ValidationError as error:
-        lines = [_told(where, each["loc"], each["msg"]) for each in error.errors()]
+        lines = [_told(where, each["loc"], _message(each, model)) for each in error.errors()]
         hint = f"keys of such a site: {', '.join(key for key in model.model_fields if key != 'name')}"
         raise ConfigurationError("\n".join(lines), hint=hint) from None
+
+
+def _message(error: ErrorDetails, model: type[Site]) -> str:
+    """Pydantic's words, but for those that are none of a user's."""
+    if error["type"] != "extra_forbidden":
+        return error["msg"]
+    close = nearest(str(error["loc"][-1]), model.model_fields)
+    return f"no such key{f'; {close}' if close else ''}"
 
 
 def _told(where: str, place: Sequence[int | str], message: str) -> str:

@@ -12,6 +12,7 @@ from fiducial.cli.lazy import subject_app
 if TYPE_CHECKING:
     from fiducial.batch.site import Site
     from fiducial.core.rows import Row
+    from fiducial.settings import Settings
 
 app = subject_app(no_args_is_help=True)
 
@@ -25,40 +26,50 @@ def site() -> None:
 
 @app.command("list")
 def list_(json_: Json = False) -> None:
-    """List the sites of the settings, and the batch systems that need none."""
+    """List the sites of the settings, and the batch systems that need none. Exits with 1 if a site's table is wrong."""
     from fiducial import settings
-    from fiducial.batch.kinds import find_kind, kind_names
+    from fiducial.batch.kinds import kind_names
     from fiducial.cli.output import print_json, print_table
-    from fiducial.cli.sites import chosen_site, site_names
+    from fiducial.cli.sites import site_names
 
     chosen = settings.load()
     default = chosen.get("run.site") or "local"
-    sites = [chosen_site(chosen, name) for name in site_names(chosen)]
-    views = [_view(each, chosen, default) for each in sites]
+    views = [_view(chosen, name, default) for name in site_names(chosen)]
+    faulty = [view for view in views if view["error"]]
     if json_:
         print_json({"sites": views, "backends": kind_names()})
-        return
-    rows = [
-        (f"{v['name']}{' *' if v['default'] else ''}", find_kind(v["backend"]).label, v["queue"], v["source"])
-        for v in views
-    ]
+        raise typer.Exit(1 if faulty else 0)
+    rows = [(f"{v['name']}{' *' if v['default'] else ''}", _label(v), v["queue"], v["source"]) for v in views]
     print_table(("site", "batch system", "queue", "from"), rows)
     others = [name for name in kind_names() if name not in site_names(chosen)]
     typer.echo("\n* where campaigns run when no --site is given")
     if others:
         typer.echo(f"Batch systems that are a site without a table: {', '.join(others)}")
+    for view in faulty:
+        typer.echo(f"\nerror: {view['error']}\nhint: {view['hint']}", err=True)
+    raise typer.Exit(1 if faulty else 0)
 
 
-def _view(site: Site, chosen: Any, default: str) -> dict[str, Any]:
-    source = chosen.sites[site.name].source if site.name in chosen.sites else "default"
-    return {
-        "name": site.name,
-        "backend": site.backend,
-        "queue": site.queue,
-        "default": site.name == default,
-        "source": source,
-        "keys": site.model_dump(mode="json", exclude_unset=True, exclude={"name", "backend"}),
-    }
+def _label(view: dict[str, Any]) -> str:
+    from fiducial.batch.kinds import find_kind
+
+    return "cannot be used, see below" if view["error"] else find_kind(view["backend"]).label
+
+
+def _view(chosen: Settings, name: str, default: str) -> dict[str, Any]:
+    """A site as ``--json`` prints it; one whose table is wrong has an error in the place of its keys."""
+    from fiducial.cli.sites import chosen_site
+    from fiducial.core.errors import ConfigurationError
+
+    table = chosen.sites.get(name)
+    view = {"name": name, "default": name == default, "source": table.source if table else "default"}
+    nothing: dict[str, Any] = {"backend": None, "queue": None, "keys": {}, "error": None, "hint": None}
+    try:
+        site = chosen_site(chosen, name)
+    except ConfigurationError as error:
+        return {**view, **nothing, "error": error.message, "hint": error.hint}
+    keys = site.model_dump(mode="json", exclude_unset=True, exclude={"name", "backend"})
+    return {**view, **nothing, "backend": site.backend, "queue": site.queue, "keys": keys}
 
 
 @app.command("test")

@@ -38,6 +38,22 @@ def test_a_mistake_in_a_table_is_named_with_file_and_key(say: Any, tmp_path: Pat
     assert "environment_script" in said.err
 
 
+def test_a_faulty_table_does_not_hide_the_other_sites(say: Any, tmp_path: Path) -> None:
+    bad = '[sites.bad]\nbackend = "local"\nquue = "q"\n[sites.worse]\nbackend = "slurmm"\n'
+    write(tmp_path, bad + '[sites.good]\nbackend = "local"\n')
+    said = say("site", "list")
+    assert said.code == 1
+    assert f"bad cannot be used, see below {tmp_path}/fiducial.toml" in said.lines
+    assert f"good this machine {tmp_path}/fiducial.toml" in said.lines
+    assert f"error: {tmp_path}/fiducial.toml: sites.bad.quue: no such key; did you mean 'queue'?" in said.err
+    assert f"error: {tmp_path}/fiducial.toml: sites.worse: there is no batch system 'slurmm'" in said.err
+    assert "did you mean 'slurm'?" in said.err
+    said = say("site", "list", "--json")
+    views = {view["name"]: view for view in said.json["sites"]}
+    assert (said.code, views["good"]["error"], views["worse"]["backend"]) == (1, None, None)
+    assert "sites.bad.quue" in views["bad"]["error"]
+
+
 def test_a_site_or_a_batch_system_that_is_not_there_is_named(say: Any, tmp_path: Path) -> None:
     write(tmp_path, '[sites.here]\nbackend = "slurmm"\n[sites.there]\nbackend = "local"\n')
     said = say("site", "test", "ther")
