@@ -241,6 +241,7 @@ def log(
     from fiducial.cli.opened import opened
     from fiducial.cli.views import log_file
     from fiducial.core.errors import NotFoundError
+    from fiducial.core.places import QUEUE_LOG
     from fiducial.ledger import queries
 
     with opened() as database, database.read() as connection:
@@ -254,6 +255,10 @@ def log(
     if path:
         typer.echo(file)
         return
+    queue_log = file.with_name(QUEUE_LOG)
+    if not file.is_file() and queue_log.is_file():
+        typer.echo("the attempt never began on a node; its batch system wrote:", err=True)
+        file = queue_log
     if not file.is_file():
         raise NotFoundError(f"there is no log {file}", hint="it was removed, or the attempt never started")
     _print_log(file, lines)

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["last_lines", "print_problems"]
+__all__ = ["last_lines", "print_problems", "where_lines"]
 
 _MOST = 10
 _LINES = 3
@@ -23,10 +23,8 @@ def print_problems(view: Mapping[str, Any]) -> None:
     typer.echo("\nproblems")
     for job in view["problems"][:_MOST]:
         typer.echo(f"  {job['name']}: {job['state']}: {job['message'] or job['cause'] or 'by request'}")
-        if job["log"]:
-            typer.echo(f"    log: {job['log']}")
-            for line in last_lines(Path(job["log"])):
-                typer.echo(f"    | {line}")
+        for line in where_lines(job):
+            typer.echo(f"    {line}")
     name = view["name"]
     if troubled > _MOST:
         typer.echo(
@@ -36,6 +34,25 @@ def print_problems(view: Mapping[str, Any]) -> None:
         typer.echo("fiducial job release JOB lets one that is held go on")
     if troubled > view["counts"]["held"]:
         typer.echo(f"fiducial campaign resume {name} runs failed and killed jobs again")
+
+
+def where_lines(job: Mapping[str, Any], *, quote: bool = True) -> list[str]:
+    """Where to look for what happened to a job.
+
+    Args:
+        quote: with the last lines of what is there.
+    """
+    lines, file = [], job["log"]
+    if file:
+        lines.append(f"log: {file}")
+    elif job.get("never_began"):
+        file = job["queue_log"]
+        lines.append(f"no log: it never began on a node, as {job['never_began']}")
+        if file:
+            lines.append(f"the batch system wrote: {file}")
+        elif job["submissions"]:
+            lines.append(f"what was submitted: {job['submissions']}")
+    return [*lines, *(f"| {line}" for line in (last_lines(Path(file)) if file and quote else ()))]
 
 
 def last_lines(log: Path) -> list[str]:

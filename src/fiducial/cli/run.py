@@ -241,6 +241,8 @@ def tell_plan(prepared: Prepared, json_: bool) -> None:
 
 def tell(outcome: dict[str, Any]) -> None:
     """Say how a campaign ended, and what to do about it."""
+    from fiducial.cli.problems import where_lines
+
     name = outcome["name"]
     if outcome["interrupted"]:
         typer.echo(f"stopped; the same command goes on with campaign {name}", err=True)
@@ -249,7 +251,9 @@ def tell(outcome: dict[str, Any]) -> None:
     if outcome["state"] == "failed":
         typer.echo(f"error: campaign {name} failed: {outcome['reason']}", err=True)
         for job in outcome["problems"][:5]:
-            typer.echo(f"  {job['name']}: {job['message'] or job['cause']}\n    log: {job['log']}", err=True)
+            typer.echo(f"  {job['name']}: {job['message'] or job['cause']}", err=True)
+            for line in where_lines(job, quote=False):
+                typer.echo(f"    {line}", err=True)
         typer.echo(f"hint: fiducial job list {name} --state failed; then run the same command again", err=True)
         return
     if outcome["state"] == "active" and outcome["counts"]["held"]:

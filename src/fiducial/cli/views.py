@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping
 
 from fiducial.core.errors import NotFoundError
-from fiducial.core.places import archived_traces, attempt_directory
+from fiducial.core.places import LOCAL, LOG, QUEUE_LOG, archived_traces, attempt_directory, queue_folder
 from fiducial.core.states import CampaignState, JobState
 from fiducial.ledger import queries
 
@@ -96,7 +96,26 @@ def campaign_view(connection: Connection, campaign: int, problems: int = 20) -> 
 
 def _problems(connection: Connection, campaign: RowMapping, limit: int) -> list[dict[str, Any]]:
     rows = queries.job_rows(connection, campaign["id"], states=("failed", "held", "killed"), limit=limit)
-    return [{**job_view(row, campaign), **_why_held(connection, row)} for row in rows]
+    return [
+        {**job_view(row, campaign), **_why_held(connection, row), **_traces(connection, campaign, row)} for row in rows
+    ]
+
+
+def _traces(connection: Connection, campaign: RowMapping, row: RowMapping) -> dict[str, Any]:
+    """Where to look for what happened: the log, or what there is of an attempt in a queue that never began."""
+    file = log_file(campaign, row) if row["attempt"] else None
+    if file is None or file.exists():
+        return {}
+    tried = queries.attempts_of(connection, row["id"])[-1]
+    if not tried["backend_id"] or tried["site"] == LOCAL:
+        return {}
+    said, queue = file.with_name(QUEUE_LOG), queue_folder(Path(campaign["folder"]), tried["site"])
+    return {
+        "log": None,
+        "never_began": f"{tried['backend_id']} in the queue of {tried['site']}",
+        "queue_log": str(said) if said.exists() else None,
+        "submissions": str(queue) if any(queue.glob("*/jobs*")) else None,
+    }
 
 
 def _why_held(connection: Connection, row: RowMapping) -> dict[str, Any]:
@@ -180,7 +199,7 @@ def log_file(campaign: RowMapping, row: Any, attempt: int | None = None) -> Path
     traces = attempt_directory(folder, row["step"], row["iteration"], row["key"], number)
     if campaign["state"] == CampaignState.ARCHIVED.value:
         traces = folder / archived_traces(campaign["id"]) / traces.relative_to(folder / ".fiducial")
-    return traces / "log.txt"
+    return traces / LOG
 
 
 def metric_lines(metrics: dict[int, dict[str, dict[str, Sequence[float]]]], iteration: int) -> list[str]:

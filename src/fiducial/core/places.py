@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["DAG_PLAN", "LOCAL", "archived_traces", "attempt_directory", "is_dag", "queue_folder"]
+__all__ = ["DAG_PLAN", "LOCAL", "LOG", "QUEUE_LOG", "archived_traces", "attempt_directory", "is_dag", "queue_folder"]
 
 #: Name of the site that this machine is.
 LOCAL = "local"
 
-
 #: Where the plan of a campaign that is a DAG lies in the DAG's folder.
 DAG_PLAN = ".fiducial/dag.json"
+
+#: What an attempt wrote, in its directory.
+LOG = "log.txt"
+#: What a batch system wrote of an attempt whose runner never started, likewise.
+QUEUE_LOG = "queue.txt"
 
 
 def is_dag(folder: Path) -> bool:

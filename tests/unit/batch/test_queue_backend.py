@@ -244,6 +244,21 @@ def test_without_a_result_accounting_says_why(rig: Rig, status: Status, state: s
     assert rig.system.calls.count("endings") == 1
 
 
+@pytest.mark.parametrize("name", ["1.log", "17[1].server.OU", "reco.o17-1"])
+def test_what_the_batch_system_wrote_of_a_job_that_never_began_is_kept(rig: Rig, name: str) -> None:
+    [ref, other] = rig.submit(2)
+    logs = rig.system.bundles[ref.native].folder / "logs"
+    (logs / name).write_text("python3: command not found\n")
+    (logs / "11.log").write_text("of another job\n")
+    for each in (ref, other):
+        rig.system.history[each] = Status("ended", exit_code=127)
+        del rig.system.queue[each]
+    assert told(rig.wait(80))[-1] == ("Finished", 2, "start")
+    assert (rig.folder / "attempts/1.1/queue.txt").read_text() == "python3: command not found\n"
+    assert not (rig.folder / "attempts/2.1").exists()
+    assert rig.traces() == []  # of the submission
+
+
 def test_node_trouble_is_no_failure_of_the_job(rig: Rig) -> None:
     [ref] = rig.submit(1)
     rig.system.history[ref] = Status("ended", "its node failed", "lost")

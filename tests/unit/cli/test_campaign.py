@@ -80,6 +80,31 @@ def test_show_as_json(align: Stage, say: Any) -> None:
     assert [group["step"] for group in view["groups"]] == ["reco", "fit", "report", "reco", "fit"]
 
 
+def test_an_attempt_that_never_began_on_a_node_has_no_log(stage: Stage, say: Any) -> None:
+    campaign = stage.create({"a": step(retry={"max": 0})})
+    [spec] = stage.lease(campaign)
+    with stage.database.write() as connection:
+        connection.execute(text("UPDATE attempts SET site = 'cluster', backend_id = '10_1'"))
+    stage.end_all([spec], failure("start", 127, "the runner could not be started"))
+    queue = campaign.folder / ".fiducial/.queue/cluster"
+    (queue / "fd1/jobs").mkdir(parents=True)
+    lines = say("campaign", "show", "w").lines
+    assert "w/a/all: failed: the runner could not be started" in lines
+    assert "no log: it never began on a node, as 10_1 in the queue of cluster" in lines
+    assert f"what was submitted: {queue}" in lines
+    assert "log.txt" not in "".join(lines)
+
+    said = Path(spec["directory"]) / "queue.txt"
+    said.parent.mkdir(parents=True)
+    said.write_text("python3: command not found\n")
+    lines = say("campaign", "show", "w").lines
+    assert f"the batch system wrote: {said}" in lines
+    assert "| python3: command not found" in lines
+    assert say("job", "log", "w/a/all").out == "python3: command not found\n"
+    (said.parent / "log.txt").write_text("there is one\n")
+    assert "| there is one" in say("campaign", "show", "w").lines
+
+
 def test_many_problems_are_not_all_shown(stage: Stage, say: Any) -> None:
     campaign = stage.create({"a": step(fanout=fan(30), retry={"max": 0})})
     stage.end_all(stage.lease(campaign), failure())

@@ -30,7 +30,7 @@ from fiducial.batch.backend import (
     Vanished,
 )
 from fiducial.batch.claims import read_result, revoke
-from fiducial.batch.queue.ends import cause_of, sentence
+from fiducial.batch.queue.ends import cause_of, keep_log, sentence
 from fiducial.batch.queue.journal import Journal
 from fiducial.batch.queue.orders import Orders
 from fiducial.batch.queue.requests import kinds_of
@@ -435,6 +435,7 @@ class QueueBackend:
             self._end(job, "killed", "stopped", "stopped by order", status)
             return
         revoke(job.directory)
+        keep_log(job.bundle.folder, job.place, job.directory)
         reason = status.reason if status is not None else ""
         stopped = read_result(job.directory) or {}
         told = stopped.get("message") or reason or "it has left the queue, and neither result nor accounting says why"
@@ -442,6 +443,7 @@ class QueueBackend:
 
     def _end(self, job: _Job, state: Any, cause: str, message: str, status: Status | None = None) -> None:
         """Settle a job that has no result of its own."""
+        keep_log(job.bundle.folder, job.place, job.directory)
         said = {} if status is None else {"exit_code": status.exit_code, "signal": status.signal}
         host, at = (status.host, status.at) if status is not None else ("", None)
         result = verdict(job.key, job.bundle.ledger, state, cause, message, host=host, finished=at, **said)
