@@ -25,6 +25,8 @@ _CLOCK_SECONDS = 5.0
 _LEAST_SCRATCH = 2**30
 _POLL_SECONDS = 0.5
 
+_UNREACHED = "is its daemon up, and does this machine reach it?"
+
 Reason = TypeVar("Reason", str, tuple[str, str])
 
 # Only what every node's Python knows; what it prints is not needed, for it writes the job's output.
@@ -161,9 +163,11 @@ def _give_up(trial: Trial, backend: Backend, keys: set[JobKey], folder: Path) ->
 
 def judge(site: Site, trial: Trial) -> Iterator[Row]:
     """What the trial says of the site, with what to mend."""
-    yield Row(OK, "submission", f"{JOBS} jobs taken in {trial.submitted:.1f} s")
+    refused = sum(result.get("cause") == "refused" for result in trial.results.values())
+    if refused < JOBS:
+        yield Row(OK, "submission", f"{JOBS - refused} jobs taken in {trial.submitted:.1f} s")
     if trial.trouble:
-        yield Row(FAIL, "batch system", trial.trouble, "is its daemon up, and does this machine reach it?")
+        yield Row(FAIL, "batch system", trial.trouble, _UNREACHED)
     yield from _judge_ends(trial)
     if trial.facts:
         yield from _judge_nodes(site, trial)
@@ -171,9 +175,9 @@ def judge(site: Site, trial: Trial) -> Iterator[Row]:
 
 def _judge_ends(trial: Trial) -> Iterator[Row]:
     done = [job for job, result in trial.results.items() if result.get("state") == "done"]
-    if trial.started or trial.told:
-        first = min([*trial.started.values(), *trial.told.values()])
-        last = max(trial.told.values(), default=first)
+    began = [*trial.started.values(), *(trial.told[job] for job in done)]
+    if began:
+        first, last = min(began), max(trial.told.values(), default=0.0)
         yield Row(
             OK, "latency", f"the first job began after {first:.1f} s, all were known to have ended after {last:.1f} s"
         )
@@ -233,4 +237,5 @@ def _judge_scratch(site: Site, facts: list[dict[str, Any]]) -> Row:
 
 def no_use(site: Site, error: BackendError) -> Row:
     """The row of a site whose batch system cannot be spoken to."""
-    return Row(FAIL, "batch system", error.message, error.hint or f"is {site.backend} installed and set up here?")
+    way_out = _UNREACHED if error.transient else f"is {site.backend} installed and set up here?"
+    return Row(FAIL, "batch system", error.message, error.hint or way_out)

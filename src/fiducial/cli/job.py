@@ -257,7 +257,7 @@ def log(
         return
     queue_log = file.with_name(QUEUE_LOG)
     if not file.is_file() and queue_log.is_file():
-        typer.echo("the attempt never began on a node; its batch system wrote:", err=True)
+        typer.echo("the runner never started; the batch system wrote:", err=True)
         file = queue_log
     if not file.is_file():
         raise NotFoundError(f"there is no log {file}", hint="it was removed, or the attempt never started")

@@ -47,7 +47,7 @@ def where_lines(job: Mapping[str, Any], *, quote: bool = True) -> list[str]:
         lines.append(f"log: {file}")
     elif job.get("never_began"):
         file = job["queue_log"]
-        lines.append(f"no log: it never began on a node, as {job['never_began']}")
+        lines.append(f"no log: the runner never started; it is {job['never_began']}")
         if file:
             lines.append(f"the batch system wrote: {file}")
         elif job["submissions"]:

@@ -90,7 +90,7 @@ def test_an_attempt_that_never_began_on_a_node_has_no_log(stage: Stage, say: Any
     (queue / "fd1/jobs").mkdir(parents=True)
     lines = say("campaign", "show", "w").lines
     assert "w/a/all: failed: the runner could not be started" in lines
-    assert "no log: it never began on a node, as 10_1 in the queue of cluster" in lines
+    assert "no log: the runner never started; it is 10_1 in the queue of cluster" in lines
     assert f"what was submitted: {queue}" in lines
     assert "log.txt" not in "".join(lines)
 

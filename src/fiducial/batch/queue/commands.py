@@ -120,7 +120,13 @@ class Commands:
         return out
 
     def _path(self, command: str) -> str:
-        path = str(self._folder / command) if self._folder else shutil.which(command)
+        if self._folder:
+            path = shutil.which(self._folder / command)
+            if path is None:
+                hint = "the site's key `commands` names its folder; without it, PATH says where commands are"
+                raise BackendError(f"{self._label}: there is no command {self._folder / command}", hint=hint)
+            return path
+        path = shutil.which(command)
         if path is None:
             raise BackendError(
                 f"{self._label}: there is no command {command} on this machine",
