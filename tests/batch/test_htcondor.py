@@ -131,6 +131,17 @@ def test_another_scheduler_by_its_name(player: Player) -> None:
     assert str(player.last("a/00001")["backend_id"]).startswith(f"{name}#")
 
 
+@pytest.mark.parametrize("bindings", [False, True])
+def test_a_scheduler_that_the_pool_does_not_know_is_none_to_wait_for(player: Player, bindings: bool) -> None:
+    player.create({"a": script("true")}, site={"schedd": "nosuch.example.org", "bindings": bindings})
+    player.play(seconds=30)
+    assert player.counts() == {"failed": 1}
+    said = player.last("a")["message"]
+    assert "the pool knows no scheduler 'nosuch.example.org'" in said
+    assert player.rig.pool.run("condor_status", "-schedd", "-af", "Name").strip() in said
+    assert player.rig.in_queue() == 0  # nor at this machine's own
+
+
 # ---------------------------------------------------------------------------------------------------------- policies
 
 

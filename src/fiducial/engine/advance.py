@@ -233,10 +233,14 @@ def _verdict(campaign: Campaign, row: RowMapping) -> str:
         return ""
     settings = campaign.workflow.iteration
     if settings is None or settings.until is None:
-        return f"all {row['iteration']} iterations done"
+        return "the one iteration is done" if row["iteration"] == 1 else f"all {row['iteration']} iterations are done"
     if row["converged"]:
-        return f"converged after {row['iteration']} iterations"
-    return f"not converged after {row['iteration']} iterations, the most that were allowed"
+        return f"converged after {_iterations(row)}"
+    return f"not converged after {_iterations(row)}, the most that were allowed"
+
+
+def _iterations(row: RowMapping) -> str:
+    return f"{row['iteration']} iteration{'s' if row['iteration'] != 1 else ''}"
 
 
 def _blame(campaign: Campaign, rows: Iterable[RowMapping]) -> str:

@@ -48,7 +48,7 @@ def test_at_the_most_iterations_it_is_told_that_it_has_not_converged(stage: Stag
 def test_without_a_condition_all_iterations_are_done(stage: Stage) -> None:
     campaign = stage.create({"fit": fit()}, iteration={"max": 2})
     play(stage, campaign, 1.0, 1.0)
-    assert ending(stage, campaign) == ("done", 2, 1, "all 2 iterations done")
+    assert ending(stage, campaign) == ("done", 2, 1, "all 2 iterations are done")
 
 
 def test_the_number_of_iterations_may_be_a_variable(stage: Stage) -> None:

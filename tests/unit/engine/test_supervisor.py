@@ -156,7 +156,7 @@ def test_an_update_mends_a_condition_that_named_the_wrong_metric(stage: Stage) -
     assert stage.row(campaign)["state"] == "failed"
     mended = update(stage.scheduler, prepared(stage, workflow(steps, iteration={"max": 3, "until": "fit.shift < 1"})))
     assert carry(stage, mended).submitted == []
-    assert stage.row(campaign)["reason"] == "converged after 1 iterations"
+    assert stage.row(campaign)["reason"] == "converged after 1 iteration"
 
 
 def iterated(most: int, until: str = "fit.shift < 0.1") -> Workflow:

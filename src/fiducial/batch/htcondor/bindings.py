@@ -58,8 +58,15 @@ class ScheddByBindings:
     def _schedd(self) -> Any:
         if self._name is None:
             return self._module.Schedd()
-        kind = self._module.DaemonType.Schedd
-        return self._module.Schedd(self._module.Collector().locate(kind, self._name))
+        ad = self._module.Collector().locate(self._module.DaemonType.Schedd, self._name)
+        if ad is None:  # of which the module makes this machine's scheduler
+            raise BackendError(f"{LABEL}: can't find address of schedd {self._name}", transient=True)
+        return self._module.Schedd(ad)
+
+    def listed(self) -> list[str]:
+        """Names of all schedulers that the pool's collector knows."""
+        with _told():
+            return [str(ad["Name"]) for ad in self._module.Collector().locateAll(self._module.DaemonType.Schedd)]
 
     def submit(self, description: str, folder: Path, *, spool: bool) -> int:
         """Hand over the jobs of a submit description, which is left in the folder, and return their cluster."""

@@ -52,6 +52,9 @@ class Schedd(Protocol):
     def name(self) -> str:
         """By which it is found from elsewhere."""
 
+    def listed(self) -> list[str]:
+        """Names of all schedulers that the pool's collector knows."""
+
     def submit(self, description: str, folder: Path, *, spool: bool) -> int:
         """Hand over the jobs of a submit description, which is left in the folder, and return their cluster."""
 

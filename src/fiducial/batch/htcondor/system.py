@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from fiducial.batch.htcondor.bindings import ScheddByBindings
 from fiducial.batch.htcondor.carry import deliver, pack
 from fiducial.batch.htcondor.followed import Followed
+from fiducial.batch.htcondor.known import must_be_known
 from fiducial.batch.htcondor.render import BACK, submit_description
 from fiducial.batch.htcondor.schedd import LABEL, SUBMISSION_LOCK, TRANSIENT, Action, Ad, Schedd
 from fiducial.batch.htcondor.site import HTCondorSite
@@ -87,7 +88,9 @@ class HTCondor:
         """Hand over a bundle as one cluster, and return the scheduler and the number that it got."""
         site = self._site
         carried = [] if site.shared else pack(bundle, site.python, by_path=site.mode == "eos")
-        cluster = self._here.submit(submit_description(bundle, site, carried), bundle.folder, spool=site.spools)
+        description = submit_description(bundle, site, carried)
+        with must_be_known(self._here, site.schedd, bundle.folder.parent):
+            cluster = self._here.submit(description, bundle.folder, spool=site.spools)
         return f"{self._here.name}#{cluster}"
 
     def find(self, bundle: Bundle) -> str | None:

@@ -55,6 +55,10 @@ class ScheddByCommands:
         """By which it is found from elsewhere."""
         return self._name or default_name(self._commands)
 
+    def listed(self) -> list[str]:
+        """Names of all schedulers that the pool's collector knows."""
+        return self._commands.ask(["condor_status", "-schedd", "-af", "Name"]).split()
+
     def submit(self, description: str, folder: Path, *, spool: bool) -> int:
         """Hand over the jobs of a submit description, which is left in the folder, and return their cluster."""
         file = folder / "jobs.sub"

@@ -29,8 +29,17 @@ class FakeSchedd:
         self.queue: list[Ad] = []
         self.past: list[Ad] = []
         self.calls: list[tuple[str, str]] = []
+        self.pool = ["ap1", "bigbird15.cern.ch"]
+        self.down = False
+
+    def listed(self) -> list[str]:
+        if not self.pool:
+            raise BackendError("HTCondor: communication error", transient=True)
+        return self.pool
 
     def submit(self, description: str, folder: Path, *, spool: bool) -> int:
+        if self.down:
+            raise BackendError("HTCondor: condor_submit: Can't find address of schedd", transient=True)
         self.calls.append(("submit", "spool" if spool else ""))
         return 17
 
@@ -101,6 +110,36 @@ def test_following_asks_nothing(stand: Stand) -> None:
     assert stand.news() == {1: ("running", ""), 2: ("ended", "")}
     assert stand.news() == {}
     assert stand.schedd.calls == []
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "transient"),
+    [
+        ("bigbird16.cern.ch", ["ap1", "bigbird15.cern.ch"], False),
+        ("bigbird15", ["ap1", "bigbird15.cern.ch"], True),
+        ("bigbird16.cern.ch", [], True),  # the collector does not answer
+    ],
+)
+def test_a_name_that_no_scheduler_bears_is_no_scheduler_that_is_down(
+    tmp_path: Path, name: str, pool: list[str], transient: bool
+) -> None:
+    stand = Stand(tmp_path, schedd=name)
+    stand.schedd.pool, stand.schedd.down = pool, True
+    with pytest.raises(BackendError) as caught:
+        stand.system.submit(stand.bundle)
+    assert caught.value.transient == transient
+    if not transient:
+        assert "knows no scheduler 'bigbird16.cern.ch'" in caught.value.message
+        assert "did you mean 'bigbird15.cern.ch'?" in caught.value.hint
+
+
+def test_a_scheduler_that_took_a_submission_is_not_doubted_while_it_is_restarted(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, schedd="bigbird16.cern.ch")
+    stand.system.submit(stand.bundle)
+    stand.schedd.down = True
+    with pytest.raises(BackendError) as caught:
+        stand.system.submit(stand.bundle)
+    assert caught.value.transient
 
 
 def test_the_name_of_a_submission_tells_its_scheduler(stand: Stand) -> None:
