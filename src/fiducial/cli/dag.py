@@ -236,6 +236,12 @@ def tell_resumed(found: Mapping[str, Any], json_: bool) -> None:
     typer.echo(f"follow it: fiducial follow {_from_here(found['folder'])}")
 
 
+def is_at_work(folder: Path) -> bool:
+    """Whether DAGMan has the campaign in a folder, and has not ended."""
+    view = manager_view(folder)
+    return view is not None and view["phase"] in ("queued", "running", "held")
+
+
 def manager_view(folder: Path) -> dict[str, Any] | None:
     """How DAGMan itself is, for a campaign that it has; None for others."""
     if not is_dag(folder):

@@ -50,6 +50,10 @@ def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | N
 
 def say_ready(campaign: Campaign, what: str) -> str:
     """``what`` has been allowed to run; who will run it."""
+    from fiducial.cli.dag import is_at_work
+
     if supervisor.is_running(campaign.folder):
         return f"{what}; the engine that runs the campaign takes them up"
+    if is_at_work(campaign.folder):
+        return f"{what}; to tell the batch system, as DAGMan is at work: fiducial follow {campaign.name}"
     return f"{what}; to run them: fiducial campaign resume {campaign.name}"

@@ -106,6 +106,8 @@ def _traces(connection: Connection, campaign: RowMapping, row: RowMapping) -> di
     file = log_file(campaign, row) if row["attempt"] else None
     if file is None or file.exists():
         return {}
+    if row["state"] == JobState.HELD.value:  # it may begin yet
+        return {"log": None}
     tried = queries.attempts_of(connection, row["id"])[-1]
     if not tried["backend_id"] or tried["site"] == LOCAL:
         return {}

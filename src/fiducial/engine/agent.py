@@ -259,13 +259,14 @@ class Agent:
             self._next_orders = now + ORDERS_SECONDS
             # Others may have released or retried jobs meanwhile, and delays of retries run out.
             self._may_find_work = True
-            self._obey()
+            self.obey()
         if now >= self._next_renewal:
             self._next_renewal = now + RENEW_SECONDS
             with self.scheduler.database.write() as connection:
                 write.renew(connection, self.lease, write.now())
 
-    def _obey(self) -> None:
+    def obey(self) -> int:
+        """Carry out orders of people for jobs that are ours; how many there are. `step` does so by itself."""
         with self.scheduler.database.read() as connection:
             orders = queries.orders(connection, self.lease.agent)
         wanted: dict[str, set[JobKey]] = defaultdict(set)
@@ -281,6 +282,7 @@ class Agent:
         ):
             if wanted[what]:
                 obey(wanted[what])
+        return len(orders)
 
     # ------------------------------------------------------------ stopping
 

@@ -32,6 +32,7 @@ POLL_SECONDS = 1.0
 _REVIVE_SECONDS = 2.0
 #: With nothing new for so many rounds, a single look is over.
 _QUIET_ROUNDS = 3
+_ORDERED_ROUNDS = 20
 _ENDED = (JobState.FAILED.value, JobState.KILLED.value)
 
 
@@ -97,7 +98,9 @@ def follow(
         try:
             agent.recover()
             scheduler.settle(campaign.id)
-            _carry(scheduler, campaign, agent, backend, once, seen, on_round)
+            # A single look is shorter than the time between two for orders; what they change is waited for.
+            quiet = -_ORDERED_ROUNDS if once and agent.obey() else 0
+            _carry(scheduler, campaign, agent, backend, once, seen, on_round, quiet)
         finally:
             agent.stop(kill=False)
     on_round()
@@ -112,8 +115,9 @@ def _carry(
     once: bool,
     seen: list[int],
     on_round: Callable[[], None],
+    quiet: int,
 ) -> None:
-    quiet, next_revival = 0, 0.0
+    next_revival = 0.0
     while not seen:
         if time.monotonic() >= next_revival:
             next_revival = time.monotonic() + _REVIVE_SECONDS

@@ -259,6 +259,16 @@ def test_held_and_released_by_hand_then_removed_and_resumed(place: Place) -> Non
     wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.2").exists(), "the next attempt", 60)
     place.fiducial("follow", "tune", "--once", "--quiet")
     assert place.job("tune/reco/01/00000")["state"] == "running"
+
+    place.condor("condor_hold", "-constraint", 'DAGNodeName == "reco_01_00000"')
+    wait_for(lambda: Path(f"{dag}.nodes.log").read_text().count("012 (") == 2, "the second hold")
+    place.fiducial("follow", "tune", "--once", "--quiet", code=5)
+    said = place.fiducial("job", "release", "tune/reco/01/00000")
+    assert "fiducial follow tune" in said
+    place.fiducial("follow", "tune", "--once", "--quiet")
+    wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.3").exists(), "the attempt after it", 60)
+    place.fiducial("follow", "tune", "--once", "--quiet")
+    assert place.job("tune/reco/01/00000")["state"] == "running"
     cluster = json.loads(place.fiducial("campaign", "show", "tune", "--json"))["dagman"]["job"]
     place.condor("condor_rm", str(cluster))
     place.wait_for_end(dag)
