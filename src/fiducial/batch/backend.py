@@ -32,6 +32,7 @@ __all__ = [
     "JobKey",
     "JobSpec",
     "Lost",
+    "Named",
     "Queued",
     "Refused",
     "Started",
@@ -58,6 +59,15 @@ class Attempt(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A job that the batch system has accepted, and its name there."""
+
+    job: int
+    attempt: int
+    backend_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the job is called in the batch system, which was not known when it was submitted."""
 
     job: int
     attempt: int
@@ -127,7 +137,7 @@ class Refused:
     reason: str
 
 
-Event = Started | Held | Queued | Vanished | Finished | Lost | Refused
+Event = Named | Started | Held | Queued | Vanished | Finished | Lost | Refused
 
 
 def key_of(spec: JobSpec) -> JobKey:

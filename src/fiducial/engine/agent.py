@@ -20,6 +20,7 @@ from fiducial.batch.backend import (
     Held,
     JobKey,
     Lost,
+    Named,
     Queued,
     Refused,
     Started,
@@ -233,7 +234,11 @@ class Agent:
 
     def _take(self, events: Iterable[Event], lost_cause: str = "lost") -> None:
         ended = 0
+        named: list[tuple[int, int, str]] = []
         for event in events:
+            if isinstance(event, Named):
+                named.append(astuple(event))
+                continue
             if not self._reports:
                 self._oldest = time.monotonic()
             self._reports.append(_report(event, lost_cause))
@@ -244,6 +249,8 @@ class Agent:
             elif isinstance(event, Finished | Lost | Refused):
                 ended += 1
                 self._in_flight.discard(key)
+        if named:
+            self._note(named)
         self._pace.note(ended)
 
     def flush(self) -> None:
@@ -321,7 +328,7 @@ def _stopped(message: str) -> dict[str, Any]:
     return {"state": "killed", "cause": "stopped", "message": message}
 
 
-def _report(event: Event, lost_cause: str) -> Report:
+def _report(event: Started | Held | Queued | Vanished | Finished | Lost | Refused, lost_cause: str) -> Report:
     match event:
         case Started():
             return Report(event.job, event.attempt, started=event.at, host=event.host)

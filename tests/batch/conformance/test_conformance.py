@@ -240,6 +240,7 @@ def test_a_submission_whose_answer_was_lost_is_in_the_queue_once(
         monkeypatch.setenv(name, value)
     player.play()
     assert player.counts() == {"done": 3}
+    assert all(player.last(f"a/{n:05d}")["backend_id"] for n in range(3))
     assert [(player.campaign.folder / f"log.{n}").read_text() for n in range(3)] == ["once\n"] * 3
 
 
@@ -263,6 +264,7 @@ def test_an_engine_killed_between_submission_and_its_record_left_each_job_in_the
     player.kill()
     player.play()
     assert player.counts() == {"done": 5}
+    assert all(player.last(f"a/{n:05d}")["backend_id"] for n in range(5))
     assert [(player.campaign.folder / f"log.{n}").read_text() for n in range(5)] == ["once\n"] * 5
     assert all(len(player.stage.attempts(row["id"])) == 1 for row in player.rows())
 

@@ -356,12 +356,23 @@ def test_a_submission_whose_answer_was_lost_is_found_again(rig: Rig) -> None:
     taken = rig.backend.submit([rig.spec(1), rig.spec(2)])
     assert [each.backend_id for each in taken] == ["", ""]
     assert rig.backend.capacity() == 0
-    rig.wait(100)
+    assert [(event.job, event.backend_id) for event in rig.wait(100)] == [(1, "100/1"), (2, "100/2")]
     assert rig.backend.capacity() > 0
     assert rig.system.calls.count("submit") == 1
     for ref in sorted(rig.system.queue):
         rig.system.end(ref, DONE)
     assert Counter(told(rig.wait(5))) == {("Finished", 1, "ok"): 1, ("Finished", 2, "ok"): 1}
+
+
+def test_what_runs_before_its_name_is_known_is_named_all_the_same(rig: Rig) -> None:
+    rig.system.lose_answers = 1
+    rig.backend.submit([rig.spec(1)])
+    (ref,) = rig.system.queue
+    rig.system.run(ref, marked=True)
+    rig.system.end(ref, DONE)
+    events = rig.wait(2)
+    assert [type(event).__name__ for event in events] == ["Started", "Named", "Finished"]
+    assert events[1].backend_id == "100/1"
 
 
 def test_a_submission_that_never_arrived_is_made_again_when_the_queue_is_back(rig: Rig) -> None:
@@ -393,7 +404,7 @@ def test_another_engine_follows_what_is_in_the_queue(rig: Rig) -> None:
     first, second = rig.submit(2)
     rig.system.end(first, DONE)
     backend = rig.again()
-    assert backend.recover(attempts(rig, 1, 2)) == []
+    assert [event.backend_id for event in backend.recover(attempts(rig, 1, 2))] == ["100/1", "100/2"]
     assert backend.capacity() == 1998
     events = rig.wait(20)
     assert ("Finished", 1, "ok") in told(events)

@@ -23,6 +23,7 @@ from fiducial.batch.backend import (
     JobKey,
     JobSpec,
     Lost,
+    Named,
     Queued,
     Refused,
     Started,
@@ -233,11 +234,15 @@ class QueueBackend:
                 if native is None:
                     self._try(bundle)
                 else:
-                    self._accept(bundle, native)
+                    self._tell_names(self._accept(bundle, native))
             except BackendError as error:
                 if not error.transient:
                     raise
                 self._doubt(bundle, error)
+
+    def _tell_names(self, bundle: Bundle) -> None:
+        for key in self._open[bundle.token]:
+            self._events.append(Named(*key, self._name(self._jobs[key].ref)))
 
     # ----------------------------------------------------------------------------------------------------- events
 
@@ -259,6 +264,7 @@ class QueueBackend:
         self._next_look = self._clock() + _LOOK_SECONDS
         for bundle in list(self._bundles.values()):
             self._read_marks(bundle)
+        self._resolve_doubts()  # before jobs that have ended are forgotten with their names
         if self._system.reads_log or self._clock() >= self._next_question:
             self._ask()
         gone = [job for job in self._jobs.values() if job.gone_since is not None]
@@ -266,7 +272,10 @@ class QueueBackend:
             self._examine(gone)
 
     def _read_marks(self, bundle: Bundle) -> None:
-        for place in self._journal.marks(bundle, "begun"):
+        begun = self._journal.marks(bundle, "begun")
+        if begun and bundle.token in self._unsure:
+            self._unsure[bundle.token] = self._clock()  # it did arrive
+        for place in begun:
             if job := self._job_at(bundle, place):
                 self._runs(job, Status("running"))
         for place in self._journal.marks(bundle, "ended"):
@@ -548,7 +557,9 @@ class QueueBackend:
             keys = [key for key in bundle.keys if key in left]
             if keys:
                 self._follow(bundle, keys)
-                if not bundle.native:
+                if bundle.native:
+                    self._tell_names(bundle)  # we may have died before anybody wrote them down
+                else:
                     self._unsure[bundle.token] = self._clock()
             else:
                 self._over.append(bundle)
