@@ -115,7 +115,11 @@ class SlurmPool(Pool):
         self.start_daemon("slurmd")
 
     def answers(self) -> bool:
-        return self.ask("sinfo", "-h", "-o", "%T", "-p", "main").stdout.strip() in ("idle", "mixed", "allocated")
+        return self.state() in ("idle", "mixed", "allocated")
+
+    def state(self) -> str:
+        """What the node does."""
+        return self.ask("sinfo", "-h", "-o", "%T", "-p", "main").stdout.strip()
 
     def stop_scheduler(self, *, crash: bool = False) -> None:
         """End the slurmctld; after a crash it has forgotten the last 5 s, jobs and their numbers too."""
@@ -129,3 +133,4 @@ class SlurmPool(Pool):
     def clear(self) -> None:
         self.ask("scancel", "--user", getpass.getuser())
         self.wait_for(lambda: not self.run("squeue", "-h").strip(), "an empty queue")
+        self.wait_for(lambda: self.state() == "idle", "an idle node")  # what was killed on it takes a while to go
