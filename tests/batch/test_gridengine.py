@@ -8,24 +8,16 @@ from pathlib import Path
 import pytest
 
 from campaigns import fan
-from pools.gridengine import GridEnginePool
 from rigs.gridengine import GridEngine
-from rigs.player import Player, script
-
-WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.1; done'
+from rigs.player import WAIT_FOR_FILE, Player, played_on, script
 
 
 @pytest.fixture
-def player(gridengine_pool: GridEnginePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Player]:
+def player(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Player]:
     """A campaign on Grid Engine, in a folder whose name has what ends a path for qsub."""
-    for name, value in gridengine_pool.environment.items():
-        monkeypatch.setenv(name, value)
     folder = tmp_path / "run 7: a,b"
     folder.mkdir()
-    made = Player(folder, GridEngine(gridengine_pool))
-    yield made
-    made.close()
-    gridengine_pool.clear()
+    yield from played_on(GridEngine, request, folder)
 
 
 def test_a_job_that_cannot_be_started_is_held_with_the_reason_and_released(player: Player, tmp_path: Path) -> None:
@@ -64,7 +56,7 @@ def test_jobs_outlive_a_crash_of_the_qmaster(player: Player) -> None:
     player.create({"a": script(WAIT_FOR_FILE, fanout=fan(3))})
     player.play(player.has(running=3))
     player.rig.pool.restart(crash=True)
-    (player.campaign.folder / "go").touch()
+    player.go()
     player.play()
     assert player.counts() == {"done": 3}
     assert all(len(player.stage.attempts(row["id"])) == 1 for row in player.rows())

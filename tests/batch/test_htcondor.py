@@ -18,9 +18,7 @@ from fiducial.batch.htcondor.render import LOG
 from pools.condor import CondorPool
 from processes import wait_for
 from rigs.htcondor import HTCondor, HTCondorSpool, HTCondorSpoolByBindings, HTCondorTransfer
-from rigs.player import Player, script
-
-WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.1; done'
+from rigs.player import WAIT_FOR_FILE, Player, played_on, script
 
 
 class HTCondorWithPolicies(HTCondor):
@@ -29,33 +27,20 @@ class HTCondorWithPolicies(HTCondor):
     fixture = "condor_pool_with_policies"
 
 
-def made(kind: type[HTCondor], request: pytest.FixtureRequest, folder: Path) -> Iterator[Player]:
-    """An engine on the pool of a kind."""
-    pool = request.getfixturevalue(kind.fixture)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in pool.environment.items():
-            patch.setenv(name, value)
-        player = Player(folder, kind(pool))
-        yield player
-        player.close()
-        pool.mend()
-        pool.clear()
-
-
 @pytest.fixture
 def player(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Player]:
-    yield from made(HTCondor, request, tmp_path)
+    yield from played_on(HTCondor, request, tmp_path)
 
 
 @pytest.fixture(params=[HTCondor, HTCondorTransfer, HTCondorSpool], ids=lambda kind: kind.__name__)
 def anyhow(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Player]:
     """Each way for files to travel."""
-    yield from made(request.param, request, tmp_path)
+    yield from played_on(request.param, request, tmp_path)
 
 
 @pytest.fixture
 def strict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Player]:
-    yield from made(HTCondorWithPolicies, request, tmp_path)
+    yield from played_on(HTCondorWithPolicies, request, tmp_path)
 
 
 class Commands:
@@ -79,10 +64,6 @@ class Commands:
     @property
     def calls(self) -> Counter[str]:
         return Counter(self._notes.read_text().split())
-
-
-def go(player: Player) -> None:
-    (player.campaign.folder / "go").touch()
 
 
 def id_of(player: Player, job: str) -> str:
@@ -119,7 +100,7 @@ def test_the_ledger_names_a_job_as_the_commands_do(player: Player) -> None:
     assert title.split()[1:] == ["3"]  # the third of its submission
     assert title.startswith(player.campaign.name)
     assert place["state"] == "running"
-    go(player)
+    player.go()
     player.play()
 
 
@@ -182,13 +163,13 @@ def test_a_node_that_gives_a_job_up_loses_it_at_once(player: Player) -> None:
 def test_where_files_travel_htcondor_itself_may_start_a_job_again(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    for player in made(HTCondorTransfer, request, tmp_path):
+    for player in played_on(HTCondorTransfer, request, tmp_path):
         player.create({"a": script('echo begun >> "{{ folder }}/begun"; ' + WAIT_FOR_FILE)})
         begun = player.campaign.folder / "begun"
         player.play(player.has(running=1))
         player.rig.pool.run("condor_vacate_job", id_of(player, "a"))
         player.play(lambda begun=begun: begun.read_text().count("begun") == 2)
-        go(player)
+        player.go()
         player.play()
         assert causes(player, "a") == ["ok"]
 
@@ -197,7 +178,7 @@ def test_running_jobs_outlive_the_crash_of_a_scheduler(anyhow: Player) -> None:
     anyhow.create({"a": script(WAIT_FOR_FILE, fanout=fan(3))}, site={"queue": "workday"})
     anyhow.play(anyhow.has(running=3))
     anyhow.rig.pool.restart(crash=True)
-    go(anyhow)
+    anyhow.go()
     anyhow.play()
     assert anyhow.counts() == {"done": 3}
     assert all(len(anyhow.stage.attempts(row["id"])) == 1 for row in anyhow.rows())
@@ -217,7 +198,7 @@ def test_jobs_whose_log_fails_are_asked_about(player: Player, spoil: Callable[[P
     player.play(player.has(running=3))
     [folder] = bundle_folders(player)
     spoil(folder / LOG)
-    go(player)
+    player.go()
     player.play()
     assert player.counts() == {"done": 3}
     assert causes(player, "a/00001") == ["lost", "ok"]
@@ -228,7 +209,7 @@ def test_jobs_whose_log_fails_are_asked_about(player: Player, spoil: Callable[[P
 
 
 def test_an_input_that_is_not_there_fails_by_its_name(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    for player in made(HTCondorTransfer, request, tmp_path):
+    for player in played_on(HTCondorTransfer, request, tmp_path):
         player.create({"a": script("true", inputs=[str(tmp_path / "no such.raw")])})
         player.play()
         assert causes(player, "a") == ["input"]
@@ -239,7 +220,7 @@ def test_an_input_that_is_not_there_fails_by_its_name(request: pytest.FixtureReq
 def test_inputs_outputs_and_logs_travel(request: pytest.FixtureRequest, tmp_path: Path, kind: type[HTCondor]) -> None:
     raw = tmp_path / "raw data ü.txt"
     raw.write_text("seen\n")
-    for player in made(kind, request, tmp_path):
+    for player in played_on(kind, request, tmp_path):
         text = 'echo said; cat "{{ inputs[0] }}" > "{{ output }}"; pwd >> "{{ output }}"'
         player.create({"a": script(text, fanout=fan(2), inputs=[str(raw)], outputs=["{{ file }} ü.txt"])})
         player.play()

@@ -11,11 +11,10 @@ from campaigns import fan
 from pools.simulated_queue import SimulatedPool
 from rigs.lsf import Lsf
 from rigs.pbs import OpenPbs, Torque
-from rigs.player import Player, script
+from rigs.player import WAIT_FOR_FILE, Player, script
 from rigs.rig import Rig
 
 SUBMIT = {Lsf: "bsub", OpenPbs: "qsub", Torque: "qsub"}
-WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.1; done'
 
 
 @pytest.fixture(params=SUBMIT, ids=lambda rig: rig.__name__)
@@ -97,7 +96,7 @@ def test_jobs_run_on_while_the_server_is_away(player: Player, pool: SimulatedPoo
     player.create({"a": script(WAIT_FOR_FILE, fanout=fan(3))})
     player.play(player.has(running=3))
     pool.restart(crash=True)
-    (player.campaign.folder / "go").touch()
+    player.go()
     player.play()
     assert player.counts() == {"done": 3}
     assert all(len(player.stage.attempts(row["id"])) == 1 for row in player.rows())

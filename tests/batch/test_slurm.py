@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from campaigns import fan
-from rigs.player import Player, script
+from rigs.player import WAIT_FOR_FILE, Player, played_on, script
 from rigs.slurm import Slurm, SlurmWithAccounting
-
-WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.1; done'
 
 
 class SlurmWithLimits(SlurmWithAccounting):
@@ -22,32 +20,15 @@ class SlurmWithLimits(SlurmWithAccounting):
     fixture = "slurm_pool_with_limits"
 
 
-def made(kind: type[Slurm], request: pytest.FixtureRequest, folder: Path) -> Iterator[Player]:
-    """An engine on the pool of a kind."""
-    pool = request.getfixturevalue(kind.fixture)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in pool.environment.items():
-            patch.setenv(name, value)
-        player = Player(folder, kind(pool))
-        yield player
-        player.close()
-        pool.mend()
-        pool.clear()
-
-
 @pytest.fixture(params=[Slurm, SlurmWithAccounting], ids=lambda kind: kind.__name__)
 def player(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Player]:
     """Without accounting and with it."""
-    yield from made(request.param, request, tmp_path)
+    yield from played_on(request.param, request, tmp_path)
 
 
 @pytest.fixture
 def limited(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Player]:
-    yield from made(SlurmWithLimits, request, tmp_path)
-
-
-def go(player: Player) -> None:
-    (player.campaign.folder / "go").touch()
+    yield from played_on(SlurmWithLimits, request, tmp_path)
 
 
 def id_of(player: Player, job: str) -> str:
@@ -80,7 +61,7 @@ def test_a_node_that_fails_costs_a_job_no_failure(player: Player) -> None:
     node = player.rig.pool.run("squeue", "-h", "-o", "%N").split()[0]
     control(player, "update", f"nodename={node}", "state=down", "reason=test")
     player.play(lambda: all(len(player.attempts(f"a/0000{n}")) == 2 for n in range(3)))
-    go(player)
+    player.go()
     player.play()
     assert player.counts() == {"done": 3}
     assert causes(player, "a/00001") == ["lost", "ok"]
@@ -99,7 +80,7 @@ def test_what_somebody_takes_out_before_it_starts_is_not_run_again(player: Playe
     player.play(player.has(killed=2))
     attempt = player.stage.attempts(waiting[0])[-1]
     assert (attempt["cause"], attempt["message"]) == ("removed", "it was cancelled before it started")
-    go(player)
+    player.go()
     player.play()
     assert player.counts() == {"done": busy + 1, "killed": 2}
 
@@ -118,7 +99,7 @@ def test_a_suspended_job_goes_on(player: Player) -> None:
     player.create({"a": script(WAIT_FOR_FILE)})
     player.play(player.has(running=1))
     control(player, "suspend", id_of(player, "a"))
-    go(player)
+    player.go()
     end = time.monotonic() + 5
     player.play(lambda: time.monotonic() > end)
     assert player.counts() == {"running": 1}
@@ -140,7 +121,7 @@ def test_a_controller_that_was_killed_keeps_running_jobs(player: Player) -> None
     player.play(player.has(running=3))
     time.sleep(6)  # it writes down what it knows every 5 s
     player.rig.pool.restart(crash=True)
-    go(player)
+    player.go()
     player.play()
     assert player.counts() == {"done": 6}
     assert all(len(player.stage.attempts(row["id"])) == 1 for row in player.rows())
@@ -150,7 +131,7 @@ def test_a_node_s_daemon_that_restarts_keeps_running_jobs(player: Player) -> Non
     player.create({"a": script(WAIT_FOR_FILE, fanout=fan(3))})
     player.play(player.has(running=3))
     player.rig.pool.restart("slurmd")
-    go(player)
+    player.go()
     player.play()
     assert player.counts() == {"done": 3}
     assert all(len(player.stage.attempts(row["id"])) == 1 for row in player.rows())

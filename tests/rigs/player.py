@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from campaigns import Stage
 from fiducial.batch.backend import Backend
@@ -21,9 +23,26 @@ from rigs.rig import Rig
 PATIENCE_SECONDS = 180.0
 
 
+#: The payload of a job that runs until the campaign's folder has a file ``go``.
+WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.1; done'
+
+
 def script(text: str, **fields: Any) -> dict[str, Any]:
     """A step that runs a script once, unless it fans out; what fails is not tried again unless it is said."""
     return {"script": text, "retry": {"max": 0}, **fields}
+
+
+def played_on(kind: type[Rig], request: pytest.FixtureRequest, folder: Path) -> Iterator[Player]:
+    """An engine on the pool of a kind, whose commands find it by the environment; what it leaves is cleared away."""
+    pool = request.getfixturevalue(kind.fixture)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in pool.environment.items():
+            patch.setenv(name, value)
+        player = Player(folder, kind(pool))
+        yield player
+        player.close()
+        pool.mend()
+        pool.clear()
 
 
 class Player:
@@ -109,6 +128,10 @@ class Player:
         """What the jobs under way are called in the queue."""
         rows = [row for row in self.rows() if row["state"] in ("submitted", "running", "held", "lost")]
         return [name for row in rows if (name := self.stage.attempts(row["id"])[-1]["backend_id"])]
+
+    def go(self) -> None:
+        """Let jobs that wait for the file go on."""
+        (self.campaign.folder / "go").touch()
 
     def close(self) -> None:
         """Leave nothing in the queue, and see that the ledger is consistent."""

@@ -11,15 +11,7 @@ import pytest
 
 from campaigns import fan
 from fiducial.core.errors import BackendError
-from rigs.player import Player, script
-
-WAIT_FOR_FILE = 'while [ ! -e "{{ folder }}/go" ]; do sleep 0.3; done'
-
-
-def go(player: Player) -> None:
-    """Let jobs that wait for a file go on."""
-    (player.campaign.folder / "go").touch()
-
+from rigs.player import WAIT_FOR_FILE, Player, script
 
 # ------------------------------------------------------------------------------------------------ ends of jobs
 
@@ -132,7 +124,7 @@ def test_a_job_that_is_held_by_hand_goes_on_when_it_is_released_by_hand(player: 
     player.rig.hold([name])
     player.play(player.has(held=1))
     assert player.stage.history(waiting["id"])[-1] == "held"
-    go(player)
+    player.go()
     player.play(player.has(done=busy))
     player.rig.release([name])
     player.play()
@@ -147,7 +139,7 @@ def test_a_job_that_is_held_by_order_stays_in_the_queue_until_it_is_released(pla
     [waiting] = [row["id"] for row in player.rows() if row["state"] == "submitted"]
     player.stage.scheduler.hold([waiting], "me")
     player.play(player.has(held=1))
-    go(player)
+    player.go()
     player.play(player.has(done=busy))
     player.stage.scheduler.release(player.campaign.id, [waiting], "me")
     player.play()
@@ -170,7 +162,7 @@ def test_one_job_of_many_is_killed(player: Player) -> None:
     wanted = player.stage.job(player.campaign, "a/00002")["id"]
     player.stage.scheduler.kill([wanted], "me")
     player.play(player.has(killed=1))
-    go(player)
+    player.go()
     player.play()
     assert player.counts() == {"done": 3, "killed": 1}
 
@@ -183,7 +175,7 @@ def test_what_somebody_removes_by_hand_is_killed_and_not_run_again(player: Playe
     player.rig.remove([name])
     player.play(player.has(killed=1))
     assert player.last("a/00001")["cause"] == "removed"
-    go(player)
+    player.go()
     player.play()
     assert player.counts() == {"done": 2, "killed": 1}
 
@@ -195,7 +187,7 @@ def test_a_queue_that_cannot_be_reached_for_a_while_loses_nothing(player: Player
     player.create({"a": script(WAIT_FOR_FILE, fanout=fan(3)), "b": script("true", after="a", fanout=fan(3))})
     player.play(player.has(running=3))
     player.rig.pool.stop_scheduler()
-    go(player)
+    player.go()
     end = time.monotonic() + 20
     player.play(lambda: time.monotonic() > end)
     player.rig.pool.start_scheduler()
@@ -208,7 +200,7 @@ def test_a_scheduler_that_restarts_keeps_running_jobs(player: Player) -> None:
     player.create({"a": script(WAIT_FOR_FILE, fanout=fan(3))})
     player.play(player.has(running=3))
     player.rig.pool.restart()
-    go(player)
+    player.go()
     player.play()
     assert player.counts() == {"done": 3}
 
