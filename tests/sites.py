@@ -47,8 +47,10 @@ class Site:
         """A workflow file."""
         (self.folder / f"{name}.toml").write_text(f'format = 1\nname = "{name}"\n{text}')
 
-    def start(self, *options: str, name: str = "w") -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "fiducial", "run", f"{name}.toml", "-j", "2", "--quiet", *options]
+    def start(self, *options: str, name: str = "w", workers: int = 2) -> subprocess.Popen[str]:
+        """An engine; batch systems have no workers of ours: 0 for them."""
+        words = [*(["-j", str(workers)] if workers else []), "--quiet", *options]
+        command = [sys.executable, "-m", "fiducial", "run", f"{name}.toml", *words]
         environment = {**os.environ, MARK: str(self.folder), "FIDUCIAL_LEDGER": str(self.ledger)}
         with (self.folder / f"{name}.messages").open("ab") as messages:
             engine = subprocess.Popen(

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from campaigns import fan
+from pools.slurm import SlurmPool
 from rigs.player import WAIT_FOR_FILE, Player, played_on, script
 from rigs.slurm import Slurm, SlurmWithAccounting
+from sites import Site
 
 
 class SlurmWithLimits(SlurmWithAccounting):
@@ -125,6 +127,24 @@ def test_a_controller_that_was_killed_keeps_running_jobs(player: Player) -> None
     player.play()
     assert player.counts() == {"done": 6}
     assert all(len(player.stage.attempts(row["id"])) == 1 for row in player.rows())
+
+
+def test_two_engines_on_one_ledger_leave_each_other_s_jobs_alone(
+    slurm_pool: SlurmPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in slurm_pool.environment.items():
+        monkeypatch.setenv(name, value)
+    site = Site(tmp_path)
+    (tmp_path / "fiducial.toml").write_text('[sites.s]\nbackend = "slurm"\nfastest_poll = 1\nslowest_poll = 2\n')
+    for name in ("one", "two"):
+        said = 'echo {{ file }} >> "{{ folder }}/ran"; sleep 1'
+        site.write(f"[steps.a]\nfanout = {{ files = '0-8' }}\nscript = '{said}'\n", name)
+    engines = [site.start("--site", "s", name=name, workers=0) for name in ("one", "two")]
+    assert [engine.wait(timeout=90) for engine in engines] == [0, 0], site.said("one") + site.said("two")
+    for name in ("one", "two"):
+        assert sorted((tmp_path / name / "ran").read_text().split()) == list("01234567")
+    assert {row["n"] for row in site.rows("SELECT COUNT(*) AS n FROM attempts GROUP BY job")} == {1}
+    site.check()
 
 
 def test_a_node_s_daemon_that_restarts_keeps_running_jobs(player: Player) -> None:

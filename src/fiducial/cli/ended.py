@@ -32,6 +32,7 @@ def only(states: Sequence[JobState] | None, allowed: Collection[str], what: str)
 def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | None = None) -> str:
     """Have orders for attempts under way carried out; says by whom. Without an engine it is done here and now."""
     from fiducial import settings
+    from fiducial.cli.dag import is_at_work
     from fiducial.cli.sites import backend_of, chosen_site
 
     if supervisor.is_running(campaign.folder):
@@ -39,6 +40,8 @@ def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | N
     if not campaign.folder.is_dir():
         supervisor.claim_folder(campaign.folder, scheduler.database, campaign.name)
     with supervisor.locked(campaign.folder):
+        if jobs is not None and is_at_work(campaign.folder):
+            return _passed_on(scheduler, campaign)
         with scheduler.database.read() as connection:
             sites = supervisor.sites_of(connection, campaign.id)
         left = 0
@@ -46,6 +49,15 @@ def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | N
             backend = backend_of(chosen_site(settings.load(), name), campaign)
             left += supervisor.end_left(scheduler, campaign, backend, jobs, site=name)
     return f"no engine runs; what an earlier one had left of {left} attempt{'' if left == 1 else 's'} is stopped"
+
+
+def _passed_on(scheduler: Scheduler, campaign: Campaign) -> str:
+    """Have HTCondor do what was ordered for jobs of a DAG: what merely ended, DAGMan would begin again."""
+    from fiducial.batch.dagman.follow import DagBackend
+    from fiducial.engine import dagfollow
+
+    dagfollow.follow(scheduler, campaign, DagBackend(campaign.folder), once=True)
+    return "HTCondor was told; DAGMan may try again what was ended in the queue"
 
 
 def say_ready(campaign: Campaign, what: str) -> str:

@@ -32,7 +32,7 @@ POLL_SECONDS = 1.0
 _REVIVE_SECONDS = 2.0
 #: With nothing new for so many rounds, a single look is over.
 _QUIET_ROUNDS = 3
-_ORDERED_ROUNDS = 20
+_ORDERED_ROUNDS = 30
 _ENDED = (JobState.FAILED.value, JobState.KILLED.value)
 
 
@@ -121,10 +121,11 @@ def _carry(
     while not seen:
         if time.monotonic() >= next_revival:
             next_revival = time.monotonic() + _REVIVE_SECONDS
-            quiet = 0 if _revive(scheduler, campaign) else quiet
+            quiet = min(quiet, 0) if _revive(scheduler, campaign) else quiet
         # Where DAGMan has ended, only jobs that have left something are looked for.
         agent.steps = None if backend.manager.at_work or _has_news(scheduler, campaign) else frozenset()
-        quiet = 0 if agent.step(0.1 if once else POLL_SECONDS) or backend.waits else quiet + 1
+        new = agent.step(0.1 if once else POLL_SECONDS) or backend.waits
+        quiet = min(quiet, 0) if new else quiet + 1
         on_round()
         if quiet >= _QUIET_ROUNDS and (once or not backend.manager.at_work):
             return

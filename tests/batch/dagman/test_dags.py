@@ -189,6 +189,7 @@ def test_rescue_twice_with_a_follower_that_is_killed(place: Place) -> None:
         [FIDUCIAL, "follow", "tune", "--quiet"], cwd=place.folder, env=place.environment, stdout=subprocess.DEVNULL
     )
     wait_for(lambda: place.site.ledger.exists() and place.states().get("reco", {}).get("done"), "the first job", 60)
+    place.fiducial("follow", "tune", code=5)  # one at a time
     follower.send_signal(signal.SIGKILL)
     follower.wait()
     place.wait_for_end(dag)
@@ -260,12 +261,13 @@ def test_held_and_released_by_hand_then_removed_and_resumed(place: Place) -> Non
     place.fiducial("follow", "tune", "--once", "--quiet")
     assert place.job("tune/reco/01/00000")["state"] == "running"
 
-    place.condor("condor_hold", "-constraint", 'DAGNodeName == "reco_01_00000"')
-    wait_for(lambda: Path(f"{dag}.nodes.log").read_text().count("012 (") == 2, "the second hold")
-    place.fiducial("follow", "tune", "--once", "--quiet", code=5)
-    said = place.fiducial("job", "release", "tune/reco/01/00000")
-    assert "fiducial follow tune" in said
-    place.fiducial("follow", "tune", "--once", "--quiet")
+    assert "HTCondor was told" in place.fiducial("job", "hold", "tune/reco/01/00000")
+    held = place.condor("condor_q", "-constraint", 'DAGNodeName == "reco_01_00000"', "-af", "JobStatus").split()
+    assert held == ["5"]  # and not begun again by DAGMan
+    assert place.job("tune/reco/01/00000")["state"] == "held"
+    for code in (5, 0):  # first the ledger lets it go, then HTCondor
+        assert "fiducial follow tune" in place.fiducial("job", "release", "tune/reco/01/00000")
+        place.fiducial("follow", "tune", "--once", "--quiet", code=code)
     wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.3").exists(), "the attempt after it", 60)
     place.fiducial("follow", "tune", "--once", "--quiet")
     assert place.job("tune/reco/01/00000")["state"] == "running"
