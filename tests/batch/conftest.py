@@ -35,25 +35,26 @@ WHY_NOT = pytest.StashKey[str]()
 
 
 #: What takes longest begins first; tests of the same group share a worker, and so a pool.
-GROUPS = ("dagman", "condor_pool", "conformance condor_pool")
+GROUPS = ("conformance condor_pool", "slurm_pool", "dagman 0", "dagman 1", "test_htcondor", "condor_pool")
 
 
-def group_of(item: pytest.Item) -> str:
-    """The pool that a test is of; HTCondor, of which there is most to test, has three."""
+def group_of(item: pytest.Item, number: int) -> str:
+    """The pool that a test is of; HTCondor, of which there is most to test, has several."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     pools = [parameter.fixture for parameter in parameters.values() if hasattr(parameter, "fixture")]
     pools += [name for name in getattr(item, "fixturenames", ()) if "_pool" in name or name.startswith("simulated_")]
-    pool = next(iter(pools), item.path.stem)
-    names = (item.path.parent.name, f"{item.path.parent.name} {pool}")
+    pool = next(iter(pools), item.path.stem.replace("test_gridengine", "gridengine_pool"))
+    folder = item.path.parent.name
+    names = (f"{folder} {number % 2}", f"{folder} {pool}")
     return next((name for name in names if name in GROUPS), pool)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a pool together: a pool that another worker needs too is one more to start and to keep."""
-    for item in items:
+    for number, item in enumerate(items):
         if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group(group_of(item)))
+            item.add_marker(pytest.mark.xdist_group(group_of(item, number)))
     groups = [mark.args[0] if (mark := item.get_closest_marker("xdist_group")) else "" for item in items]
     ranks = [GROUPS.index(group) if group in GROUPS else len(GROUPS) for group in groups]
     items[:] = [item for _, item in sorted(zip(ranks, items, strict=True), key=lambda pair: pair[0])]

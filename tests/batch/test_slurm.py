@@ -97,10 +97,19 @@ def test_a_whole_array_that_somebody_cancels_is_not_run_again(player: Player) ->
     assert {each["cause"] for row in player.rows() for each in player.stage.attempts(row["id"])} == {"removed"}
 
 
+def has_stopped(file: Path) -> bool:
+    """Whether a file does not grow any more."""
+    size = file.stat().st_size
+    time.sleep(1)
+    return file.stat().st_size == size
+
+
 def test_a_suspended_job_goes_on(player: Player) -> None:
-    player.create({"a": script(WAIT_FOR_FILE)})
-    player.play(player.has(running=1))
+    player.create({"a": script('while [ ! -e "{{ folder }}/go" ]; do echo >> "{{ folder }}/alive"; sleep 0.1; done')})
+    alive = player.campaign.folder / "alive"
+    player.play(alive.exists)
     control(player, "suspend", id_of(player, "a"))
+    player.rig.pool.wait_for(lambda: has_stopped(alive), "the stop")  # Slurm only orders it
     player.go()
     end = time.monotonic() + 5
     player.play(lambda: time.monotonic() > end)
