@@ -15,8 +15,8 @@ from fiducial.core.errors import FiducialError, StateError, UsageError
 from fiducial.core.places import is_dag
 
 if TYPE_CHECKING:
-    from fiducial.batch.dagman.plan import Layout, Plan
     from fiducial.batch.dagman.site import DagmanSite
+    from fiducial.batch.planned.plan import Layout, Plan
     from fiducial.engine.supervisor import Prepared
 
 __all__ = [
@@ -62,7 +62,7 @@ def plan_of(
     Args:
         ledger: identity of the ledger that has the campaign; the DAG has one of its own where none has.
     """
-    from fiducial.batch.dagman.plan import Layout, Plan, frozen, read_plan
+    from fiducial.batch.planned.plan import Layout, Plan, frozen, read_plan
     from fiducial.core.plan import campaign_scope
 
     if ledger is None:
@@ -186,7 +186,7 @@ def resume(folder: Path, site: str | None, *, dry_run: bool = False) -> dict[str
     """
     from fiducial.batch.dagman.control import manager, rescue_file
     from fiducial.batch.dagman.control import submit as submit_dag
-    from fiducial.batch.dagman.plan import read_plan
+    from fiducial.batch.planned.plan import read_plan
 
     chosen = dag_site(site)
     if chosen is None and site is not None:
@@ -213,7 +213,7 @@ def remove(folder: Path) -> None:
         return
     from fiducial.batch.dagman.control import manager
     from fiducial.batch.dagman.control import remove as remove_dag
-    from fiducial.batch.dagman.plan import read_plan
+    from fiducial.batch.planned.plan import read_plan
 
     plan = read_plan(folder)
     cluster = manager(folder, plan.dag).cluster
@@ -247,7 +247,7 @@ def manager_view(folder: Path) -> dict[str, Any] | None:
     if not is_dag(folder):
         return None
     from fiducial.batch.dagman.control import manager, rescue_file
-    from fiducial.batch.dagman.plan import read_plan
+    from fiducial.batch.planned.plan import read_plan
 
     plan = read_plan(folder)
     found, rescue = manager(folder, plan.dag), rescue_file(folder, plan.dag)

@@ -16,8 +16,8 @@ from fiducial.core.places import is_dag
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from fiducial.batch.dagman.plan import Plan
     from fiducial.batch.dagman.site import DagmanSite
+    from fiducial.batch.planned.plan import Plan
     from fiducial.core.workflow import Workflow
     from fiducial.engine.campaign import Campaign
     from fiducial.engine.scheduler import Scheduler

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import RowMapping
 
 from fiducial.batch.dagman.follow import DagBackend
-from fiducial.batch.dagman.plan import Plan, read_plan
+from fiducial.batch.planned.plan import Plan, read_plan
 from fiducial.core.errors import StateError
 from fiducial.core.places import attempt_directory
 from fiducial.core.states import JobState
@@ -123,11 +123,11 @@ def _carry(
             next_revival = time.monotonic() + _REVIVE_SECONDS
             quiet = min(quiet, 0) if _revive(scheduler, campaign) else quiet
         # Where DAGMan has ended, only jobs that have left something are looked for.
-        agent.steps = None if backend.manager.at_work or _has_news(scheduler, campaign) else frozenset()
+        agent.steps = None if backend.at_work or _has_news(scheduler, campaign) else frozenset()
         new = agent.step(0.1 if once else POLL_SECONDS) or backend.waits
         quiet = min(quiet, 0) if new else quiet + 1
         on_round()
-        if quiet >= _QUIET_ROUNDS and (once or not backend.manager.at_work):
+        if quiet >= _QUIET_ROUNDS and (once or not backend.at_work):
             return
 
 

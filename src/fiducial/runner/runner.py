@@ -9,6 +9,8 @@ This one file is all that Fiducial needs where a job runs: Python >= 3.6 on Linu
                                         its result is written; DIR/jobs.index has where each line begins
     python3 runner.py --node STEP.json --key KEY --retry N [--at OFFSET] [NAME=VALUE ...]
                                         one job as a node of a DAG, see below
+    python3 runner.py --node STEP.json --place N --run N --marks DIR [--memory BYTES] [--within S] [--again]
+                                        one job of an array that is part of a whole campaign, see below
     python3 runner.py --carried job.json   a job that a batch system brought to a node that sees none of its folders:
                                         what it leaves, outputs too, lies in ./attempt in the end, to be brought back
     python3 runner.py --warm FD FD      a worker that the local backend feeds with jobs through two sockets
@@ -66,6 +68,11 @@ input is what other nodes have left in their results::
      "output": "ntuple", "name": link's name (of the folder of links if there are many), "many": true, "least": jobs}
 
 The exit code is that of the cause, or NO_RETRY where the step's retries say that another attempt is of no use.
+
+A job of an array (--place: its line, found by an index beside the lines) has nobody who tries it again by cause. It
+does so itself, as long as its allocation has the memory and the time; what needs more it leaves to a second array
+(--again), which has all that a retry may ask for, does what the first has not done, and nothing that was stopped or
+cannot be mended. --run counts the submissions of a campaign. DIR/begun and DIR/ended get a mark KEY.ATTEMPT each.
 
 A job that is carried has its inputs in the working directory, as their "carried" says. Where the payload has the paths
 that they have at home, or those of outputs, it is given those that they have here. Output number N is ``files/N`` in
@@ -1208,7 +1215,7 @@ def _result(job: "Job", spec: "dict[str, Any]", verdict: "Verdict") -> "dict[str
         },
         "outputs": job.outputs if verdict.state == "done" else [],
         "metrics": job.metrics,
-        **({key: spec[key] for key in ("name", "folder", "retry")} if "retry" in spec else {}),
+        **({key: spec[key] for key in ("name", "folder", "retry", "run") if key in spec} if "retry" in spec else {}),
     }
 
 
@@ -1524,7 +1531,8 @@ class Node:
             self._about = json.load(file)  # type: dict[str, Any]
         self.folder = os.path.normpath(os.path.join(self._base, self._about["folder"]))
         self._retry = int(options.get("retry", "0"))
-        line = self._line(int(options["at"])) if "at" in options else {}
+        self._run = int(options["run"]) if "run" in options else None
+        line = self._line(self._offset(options)) if "at" in options or "place" in options else {}
         self.key = line.get("key", options.get("key", ""))  # type: str
         if "key" in options and options["key"] != self.key:
             raise ValueError("job %s is at that place, and not %s" % (self.key, options["key"]))
@@ -1532,6 +1540,13 @@ class Node:
         typed = {name: int(value) if kinds.get(name) == "int" else value for name, value in values.items()}
         self._names = dict(typed, **line.get("values", {}))
         self._job = line.get("job") or self._about["job"]
+
+    def _offset(self, options: "dict[str, str]") -> int:
+        if "at" in options:
+            return int(options["at"])
+        with open(os.path.splitext(os.path.join(self._base, self._about["jobs"]))[0] + ".index", "rb") as index:
+            index.seek((int(options["place"]) - 1) * INDEX_WIDTH)
+            return int(index.read(INDEX_WIDTH))
 
     def _line(self, offset: int) -> "dict[str, Any]":
         with open(os.path.join(self._base, self._about["jobs"]), "rb") as file:
@@ -1547,6 +1562,8 @@ class Node:
         if isinstance(spec.get("script"), list):
             spec["script"] = "\n".join(spec["script"])
         spec["job"] = zlib.crc32(spec["name"].encode("utf-8")) & 0xFFFFFFFF
+        if self._run is not None:
+            spec["run"] = self._run
         spec["resources"] = dict(spec.get("resources") or {}, memory=memory)
         spec["limits"] = dict(spec.get("limits") or {}, memory=memory, wall_time=wall_time)
         return spec
@@ -1560,10 +1577,14 @@ class Node:
     def _policy(self) -> "dict[str, Any]":
         return self._about.get("retry") or {}
 
-    def run(self) -> "tuple[dict[str, Any], str]":
+    @property
+    def stem(self) -> str:
+        """What the directories of all its attempts begin with."""
+        return str(self.spec(1)["directory"].rpartition(".")[0])
+
+    def run(self, desk: "Desk") -> "tuple[dict[str, Any], str]":
         """Run the next attempt that nobody else has: the result, and its directory."""
-        desk = Desk()
-        attempt = last_attempt(self.spec(1)["directory"].rpartition(".")[0]) + 1
+        attempt = last_attempt(self.stem) + 1
         while True:
             spec = self.spec(attempt)
             try:
@@ -1600,7 +1621,7 @@ class Node:
             result = read_result("%s.%d" % (stem, attempt))
             if not result or result["cause"] == "stopped":  # its node died, or it was sent elsewhere
                 continue
-            if result.get("retry", level) >= level:
+            if result.get("retry", level) >= level or result.get("run") != self._run:
                 break
             level = result["retry"]
             found.append(result["cause"])
@@ -1624,6 +1645,103 @@ class Node:
         return False
 
 
+class Task(Node):
+    """One job of an array whose batch system knows no causes: it is tried again here, as far as the allocation goes."""
+
+    def __init__(self, options: "dict[str, str]", values: "dict[str, str]") -> None:
+        super().__init__(options, values)
+        self._again = "again" in options
+        self._marks = options["marks"]
+        self._memory = int(options.get("memory", "0"))
+        self._end = time.time() + int(options["within"]) if "within" in options else 0.0
+
+    def _by_retry(self, what: str) -> "Any":
+        steps = self._policy.get(what) or [None]
+        limit = steps[-1] if self._again else super()._by_retry(what)
+        left = self._end - time.time()
+        return min(limit, left) if what == "wall_time" and limit and self._end else limit
+
+    def persevere(self, desk: "Desk") -> int:
+        """Run it until it is done, or nothing more can be done here: the exit code."""
+        code = self._before()
+        while code is None:
+            result, directory = self.run(desk)
+            code = _told(result, directory, self.exit_code(result, directory))
+            if self._is_to_be_tried(code, result["cause"]):
+                self._retry += 1
+                code = None
+        return code
+
+    def run(self, desk: "Desk") -> "tuple[dict[str, Any], str]":
+        """Run the next attempt, between two marks."""
+        self._mark("begun", last_attempt(self.stem) + 1)
+        result, directory = super().run(desk)
+        self._mark("ended", result["attempt"])
+        return result, directory
+
+    def _mark(self, kind: str, attempt: int) -> None:
+        touch("%s/%s/%s.%d" % (self._marks, kind, self.key, attempt))
+
+    def _before(self) -> "int | None":
+        """Go on where an earlier allocation of this run has left off; the exit code if nothing is to be done."""
+        last = last_attempt(self.stem)
+        results = [(n, read_result("%s.%d" % (self.stem, n))) for n in range(last, 0, -1)]
+        if any(result.get("state") == "done" for _, result in results):
+            return self._say("it is done already", EXIT_CODES["ok"])
+        mine = [(n, result) for n, result in results if result.get("run") == self._run]
+        if not mine:
+            if self._again and not self._was_begun(last):
+                return self._say("it was taken out of the queue before it began", NO_RETRY)
+            self._retry = int(self._again)
+            return None
+        number, newest = mine[0]
+        self._retry = newest["retry"]
+        if newest["cause"] == "stopped":
+            return self._say("it was stopped, and nobody asked for it again", NO_RETRY) if self._again else None
+        code = self._unmended(newest, "%s.%d" % (self.stem, number))
+        self._retry += 1
+        return code
+
+    def _unmended(self, result: "dict[str, Any]", directory: str) -> "int | None":
+        """The exit code of an earlier allocation's attempt, where no other shall follow."""
+        again, self._again = self._again, False
+        code = self.exit_code(result, directory)
+        self._again = again
+        return self._say("it has failed for good", code) if code in (EXIT_CODES["ok"], NO_RETRY) else None
+
+    def _was_begun(self, last: int) -> bool:
+        return any(os.path.exists("%s/begun/%s.%d" % (self._marks, self.key, n)) for n in range(1, last + 2))
+
+    def _say(self, what: str, code: int) -> int:
+        sys.stdout.write("%s: %s\n" % (self.spec(1)["name"], what))
+        return code
+
+    def _is_to_be_tried(self, code: int, cause: str) -> bool:
+        """Whether the next attempt can be made in this allocation."""
+        if code in (EXIT_CODES["ok"], NO_RETRY) or cause == "stopped":
+            return False
+        memory = (self._policy.get("memory") or [0])[-1 if self._again else min(self._retry + 1, self._last("memory"))]
+        wall_time = (self._policy.get("wall_time") or [0])[0]
+        enough_memory = not (self._memory and memory) or memory <= self._memory
+        # Few jobs take half of the time that they are given: what remains will do for most.
+        return enough_memory and cause != "wall_time" and (not self._end or time.time() + wall_time / 2 <= self._end)
+
+    def _last(self, what: str) -> int:
+        return len(self._policy.get(what) or [None]) - 1
+
+    def _is_hopeless(self, result: "dict[str, Any]", directory: str) -> bool:
+        at_most = self._again and result["cause"] in ("memory", "wall_time")
+        return at_most or super()._is_hopeless(result, directory)
+
+
+def touch(path: str) -> None:
+    """Leave a mark; where that cannot be, the engine finds out by itself, later."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
+    except OSError:
+        pass
+
+
 def _end_of(path: str) -> str:
     """The last lines of a text that may be long."""
     try:
@@ -1634,13 +1752,18 @@ def _end_of(path: str) -> str:
         return ""
 
 
+_NODE_OPTIONS = ("--node", "--key", "--retry", "--at", "--place", "--run", "--marks", "--memory", "--within")
+
+
 def _node_words(arguments: "list[str]") -> "tuple[dict[str, str], dict[str, str]]":
     """Options and values on a node's command line."""
     options, values = {}, {}  # type: dict[str, str], dict[str, str]
     words = iter(arguments)
     for word in words:
-        if word in ("--node", "--key", "--retry", "--at"):
+        if word in _NODE_OPTIONS:
             options[word[2:]] = next(words, "")
+        elif word == "--again":
+            options["again"] = ""
         elif "=" in word and not word.startswith("-"):
             name, _, value = word.partition("=")
             values[name] = value
@@ -1652,20 +1775,29 @@ def _node_words(arguments: "list[str]") -> "tuple[dict[str, str], dict[str, str]
 def run_node(arguments: "list[str]") -> int:
     """Run a node of a DAG, say on standard output and standard error what became of it, and return the exit code."""
     try:
-        node = Node(*_node_words(arguments))
+        words = _node_words(arguments)
+        node = Task(*words) if "place" in words[0] else Node(*words)
         node.spec(1)["directory"].rindex(".")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         sys.stderr.write("runner: the node %s cannot be used: %s\n" % (" ".join(arguments), str(error) or repr(error)))
         return NO_RETRY
-    result, directory = node.run()
+    if isinstance(node, Task):
+        return node.persevere(Desk())
+    result, directory = node.run(Desk())
+    return _told(result, directory, node.exit_code(result, directory))
+
+
+def _told(result: "dict[str, Any]", directory: str, code: int) -> int:
+    """Say what became of an attempt, and give back its exit code."""
     about = "%s, attempt %d on %s" % (result["name"], result["attempt"], result["host"])
     sys.stdout.write("%s: %s\nlog: %s/log.txt\n" % (about, result["state"], directory))
     if result["state"] != "done":
         log = _end_of(directory + "/log.txt")
         sys.stderr.write("%s: %s: %s\n%s" % (about, result["cause"], result["message"], log))
-    code = node.exit_code(result, directory)
     if code in (EXIT_CODES["ok"], NO_RETRY) and result["state"] != "done":
         sys.stderr.write("the step goes on without it\n" if code == EXIT_CODES["ok"] else "no retry would mend it\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
     return code
 
 
@@ -1695,11 +1827,8 @@ class Queued(Desk):
         self.mark("begun")
 
     def mark(self, kind: str) -> None:
-        """Leave a mark; where that cannot be, the engine finds out by itself, later."""
-        try:
-            os.close(os.open("%s/%s/%s" % (self._folder, kind, self._place), os.O_WRONLY | os.O_CREAT, 0o666))
-        except OSError:
-            pass
+        """Leave a mark of a kind."""
+        touch("%s/%s/%s" % (self._folder, kind, self._place))
 
 
 def run_queued(folder: str, place: str) -> int:

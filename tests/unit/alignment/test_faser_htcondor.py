@@ -14,9 +14,9 @@ from fiducial.alignment.faser.configfile import read_config
 from fiducial.alignment.faser.dag import is_alignment, layout
 from fiducial.alignment.faser.htcondor import requirements, still_needless, with_fit_limits
 from fiducial.alignment.faser.layout import scope_of
-from fiducial.batch.dagman.plan import Plan
 from fiducial.batch.dagman.submit import Options
 from fiducial.batch.dagman.write import write
+from fiducial.batch.planned.plan import Plan
 from fiducial.core.errors import ConfigurationError
 
 ALMA = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")'

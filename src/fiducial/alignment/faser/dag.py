@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fiducial.alignment.faser.layout import FOLDERS
-from fiducial.batch.dagman.plan import Layout
+from fiducial.batch.planned.plan import Layout
 from fiducial.core.variables import Scope
 from fiducial.core.workflow import Workflow
 

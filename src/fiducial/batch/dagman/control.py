@@ -9,15 +9,13 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from fiducial.batch.dagman.plan import Plan
 from fiducial.batch.htcondor.eventlog import EventLog, Kind
+from fiducial.batch.planned.followed import Phase
+from fiducial.batch.planned.plan import Plan
 from fiducial.core.errors import BackendError, StateError
 
-__all__ = ["Manager", "Phase", "command", "manager", "remove", "rescue_file", "submit"]
-
-Phase = Literal["new", "queued", "running", "held", "over"]
+__all__ = ["Manager", "command", "manager", "remove", "rescue_file", "submit"]
 
 _CLUSTER = re.compile(r"submitted to cluster (\d+)")
 _SECONDS = 120

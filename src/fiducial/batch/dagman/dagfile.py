@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 
-from fiducial.batch.dagman.nodefile import retries
-from fiducial.batch.dagman.plan import Group, Plan
 from fiducial.batch.dagman.scripts import CONVERGED, FINAL
 from fiducial.batch.dagman.submit import Options
+from fiducial.batch.planned.nodefile import retries
+from fiducial.batch.planned.plan import Group, Plan
 from fiducial.core.errors import WorkflowError
 from fiducial.runner import runner
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fiducial.batch.dagman.plan import read_plan
-from fiducial.batch.dagman.results import enough
 from fiducial.batch.dagman.scripts import CONVERGED
+from fiducial.batch.planned.plan import read_plan
+from fiducial.batch.planned.results import enough
 from fiducial.core.errors import FiducialError
 from fiducial.runner import runner
 

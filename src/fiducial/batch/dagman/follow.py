@@ -1,73 +1,22 @@
-"""A DAG as a backend: jobs that DAGMan runs by itself are found again in its logs and in what their runners have left.
-
-Nothing is submitted here. To "submit" a job is to begin to look for its node; the node's attempts have the numbers that
-the ledger gives them, because each counts those that there were before. An attempt that never began is given up only
-when its folder is revoked, so that the next runner takes the next number.
-"""
+"""A DAG as a backend: what DAGMan's logs tell of its nodes, and orders to HTCondor for their jobs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from fiducial.batch.backend import (
-    Attempt,
-    Event,
-    Finished,
-    Held,
-    JobKey,
-    JobSpec,
-    Lost,
-    Queued,
-    Started,
-    Submission,
-    key_of,
-)
-from fiducial.batch.claims import read_result, revoke
+from fiducial.batch.backend import JobKey
 from fiducial.batch.dagman.control import Manager, command, manager
-from fiducial.batch.dagman.plan import Plan, read_plan
 from fiducial.batch.htcondor.eventlog import EventLog, Kind, LogEvent
-from fiducial.batch.verdicts import verdict
+from fiducial.batch.planned.followed import NodeState, Phase, PlannedBackend
+from fiducial.batch.planned.plan import read_plan
 from fiducial.core.errors import BackendError
-from fiducial.runner import runner
 
 __all__ = ["DagBackend"]
 
-#: Jobs that are leased in one go: no more than can be described at once without a pause.
-_AT_ONCE = 2000
-#: How often the logs are looked at, and how long after the end of its node a result may take to appear.
-_LOOK_SECONDS = 0.5
-_RESULT_SECONDS = 10.0
 
-
-@dataclass(slots=True)
-class _Node:
-    """What the nodes log says of a node's latest job."""
-
-    cluster: int = 0
-    started: float = 0.0
-    host: str = ""
-    held: str = ""
-    ended: float = 0.0
-    why: str = ""
-
-
-@dataclass(slots=True)
-class _Job:
-    """A job that is looked for."""
-
-    directory: Path
-    node: str
-    told: bool = False  # that it runs
-    held: bool = False  # likewise
-    seen: float = field(default_factory=time.monotonic)
-
-
-class DagBackend:
+class DagBackend(PlannedBackend):
     """Follows the DAG in a folder.
 
     Args:
@@ -75,83 +24,24 @@ class DagBackend:
         commands: folder of HTCondor's commands; by default as PATH says.
     """
 
-    outlives = True
-    trouble = ""
+    over = "DAGMan ended before it began"
 
     def __init__(self, here: Path, commands: Path | None = None) -> None:
+        super().__init__(read_plan(here))
         self.here = here
-        self.plan: Plan = read_plan(here)
         self.manager: Manager = manager(here, self.plan.dag)
         self._commands = commands
         self._log = EventLog(here / f"{self.plan.dag}.nodes.log")
-        self._nodes: dict[str, _Node] = {}
         self._clusters: dict[int, str] = {}
-        self._jobs: dict[JobKey, _Job] = {}
-        self._of_node: dict[str, JobKey] = {}
-        self._silent: set[JobKey] = set()  # of which no log tells: scripts run them
-        self._dirty: set[JobKey] = set()
-        self._late: dict[JobKey, float] = {}  # ended, and their results are still to appear
-        self._unwanted: set[JobKey] = set()  # cancelled, and in no queue
-
-    # ------------------------------------------------------------------------------------------------- association
-
-    def submit(self, specs: Sequence[JobSpec]) -> list[Submission]:
-        """Begin to look for jobs."""
-        for spec in specs:
-            self._associate(key_of(spec), Path(spec["directory"]))
-        return [Submission(*key_of(spec), self._name(key_of(spec))) for spec in specs]
-
-    def recover(self, attempts: Iterable[Attempt]) -> list[Event]:
-        """Look again for jobs that an earlier engine looked for."""
-        for job, attempt, directory in attempts:
-            self._associate((job, attempt), directory)
-        return self.poll(0.0)
-
-    def _associate(self, key: JobKey, directory: Path) -> None:
-        step, iteration = directory.parent.parent.name, int(directory.parent.name)
-        name = directory.name.rpartition(".")[0]
-        node = self.plan.group(step, iteration).node(name)
-        self._align(directory)
-        self._jobs[key] = _Job(directory, node)
-        self._of_node[node] = key
-        self._dirty.add(key)
-        if step in self.plan.layout.local or (self.plan.until and self.plan.is_after(step)):
-            self._silent.add(key)
-
-    @staticmethod
-    def _align(directory: Path) -> None:
-        """Let the next runner take the number that the ledger gave: it counts the attempts that it finds."""
-        number, stem = key_number(directory), str(directory.with_suffix(""))
-        if number > 1 and not directory.exists():
-            for missing in range(runner.last_attempt(stem) + 1, number):
-                DagBackend._revoked(Path(f"{stem}.{missing}"))
-
-    def _name(self, key: JobKey) -> str:
-        """What people find the job by."""
-        node = self._jobs[key].node
-        known = self._nodes.get(node)
-        return str(known.cluster) if known is not None and known.cluster else node
-
-    def capacity(self) -> int:
-        """How many more jobs may be looked for at once; DAGMan has all of them already."""
-        return _AT_ONCE
 
     @property
-    def waits(self) -> bool:
-        """Whether the result of a job that has ended may still appear."""
-        return bool(self._late)
+    def phase(self) -> Phase:
+        """How DAGMan itself is."""
+        return self.manager.phase
 
-    # ------------------------------------------------------------------------------------------------------ looking
-
-    def poll(self, timeout: float) -> list[Event]:
-        """All that is new, after waiting at most ``timeout`` seconds for something."""
-        deadline = time.monotonic() + timeout
-        while True:
-            self._read()
-            events = self._look()
-            if events or time.monotonic() >= deadline:
-                return events
-            time.sleep(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+    def _is_silent(self, step: str) -> bool:
+        """Of what scripts run, no log tells."""
+        return step in self.plan.layout.local or bool(self.plan.until and self.plan.is_after(step))
 
     def _read(self) -> None:
         """Take in what the logs say."""
@@ -166,9 +56,9 @@ class DagBackend:
     def _note(self, event: LogEvent) -> None:
         if event.kind == Kind.SUBMITTED and event.node:
             self._clusters[event.cluster] = event.node
-            self._nodes[event.node] = _Node(event.cluster)
+            self._nodes[event.node] = NodeState(str(event.cluster))
         node = self._nodes.get(self._clusters.get(event.cluster, ""))
-        if node is None or node.cluster != event.cluster:
+        if node is None or node.name != str(event.cluster):
             return
         match event.kind:
             case Kind.EXECUTING:
@@ -183,99 +73,6 @@ class DagBackend:
         key = self._of_node.get(self._clusters[event.cluster])
         if key in self._jobs:
             self._dirty.add(key)
-
-    def _look(self) -> list[Event]:
-        """What has become of jobs about which the logs said something, and of those of which they never do."""
-        wanted = self._dirty | self._silent | self._late.keys()
-        self._dirty = set()
-        events = self._forget_unwanted()
-        for key in wanted & self._jobs.keys():
-            events += self._examine(key, self._jobs[key])
-        return events
-
-    def _forget_unwanted(self) -> list[Event]:
-        """What was cancelled before it was in any queue: the attempt can begin no more."""
-        events: list[Event] = []
-        for key in self._unwanted & self._jobs.keys():
-            if self._revoked(self._jobs[key].directory):
-                result = verdict(key, self.plan.ledger, "killed", "stopped", "stopped before it started")
-                events.append(self._end(key, Finished(*key, result)))
-        self._unwanted = set()
-        return events
-
-    def _is_queued(self, key: JobKey) -> bool:
-        node = self._nodes.get(self._jobs[key].node)
-        return node is not None and bool(node.cluster) and not node.ended
-
-    def _examine(self, key: JobKey, job: _Job) -> list[Event]:
-        result = read_result(job.directory)
-        if result is not None:
-            return [self._end(key, Finished(*key, self._ours(key, result)))]
-        later = runner.last_attempt(str(job.directory.with_suffix(""))) > key_number(job.directory)
-        node = self._nodes.get(job.node, _Node())
-        if later:
-            return [self._end(key, Lost(*key, "its runner died, and the node was begun again"))]
-        if node.ended:
-            return self._after_end(key, job, node)
-        return list(self._on_the_way(key, job, node))
-
-    def _after_end(self, key: JobKey, job: _Job, node: _Node) -> list[Event]:
-        """A node whose job has ended without a result that we see: it may be late, or none will ever come."""
-        since = self._late.setdefault(key, time.monotonic())
-        if time.monotonic() - since < _RESULT_SECONDS and time.time() - node.ended < _RESULT_SECONDS:
-            return []
-        if self._revoked(job.directory):
-            why = f"its job was removed from the queue: {node.why}" if node.why else "its job ended before it began"
-            result = verdict(key, self.plan.ledger, "killed", "removed", why, host=node.host, finished=node.ended)
-            return [self._end(key, Finished(*key, result))]
-        return [self._end(key, Lost(*key, node.why or "its runner died without a result"))]
-
-    def _on_the_way(self, key: JobKey, job: _Job, node: _Node) -> Iterable[Event]:
-        if node.held and not job.held:
-            job.held, job.told = True, False
-            yield Held(*key, node.held)
-        if job.held and not node.held:
-            job.held = False
-            yield Queued(*key)
-        if node.started and not job.told:
-            job.told = True
-            yield Started(*key, node.started, node.host)
-
-    def _ours(self, key: JobKey, result: dict[str, Any]) -> dict[str, Any]:
-        """A runner's result as one of this ledger's jobs, with its files where they are by now."""
-        before, now = result.get("folder"), str(self.plan.folder)
-        outputs = [{**one, "path": runner.moved(one["path"], before, now)} for one in result.get("outputs") or ()]
-        return {**result, "job": key[0], "attempt": key[1], "outputs": outputs}
-
-    def _end(self, key: JobKey, event: Event) -> Event:
-        """The last event of a job."""
-        job = self._jobs.pop(key)
-        if self._of_node.get(job.node) == key:
-            del self._of_node[job.node]
-        for known in (self._silent, self._dirty):
-            known.discard(key)
-        self._late.pop(key, None)
-        return event
-
-    def _give_back(self) -> list[Event]:
-        """DAGMan has ended: nothing runs any more, and what has not begun may begin when it is submitted again."""
-        events: list[Event] = []
-        for key, job in list(self._jobs.items()):
-            if self._revoked(job.directory):
-                result = verdict(key, self.plan.ledger, "killed", "stopped", "DAGMan ended before it began")
-                events.append(self._end(key, Finished(*key, result)))
-            else:
-                events.append(self._end(key, Lost(*key, "its runner died without a result")))
-        return events
-
-    @staticmethod
-    def _revoked(directory: Path) -> bool:
-        try:
-            return revoke(directory)
-        except OSError:  # the folder is somebody else's, who is the only one to run anything in it
-            return not directory.exists()
-
-    # ------------------------------------------------------------------------------------------------------- orders
 
     def cancel(self, jobs: Iterable[JobKey]) -> None:
         """Take nodes' jobs out of the queue; DAGMan is told nothing, and may try them again."""
@@ -293,23 +90,8 @@ class DagBackend:
 
     def _order(self, what: str, jobs: Iterable[JobKey]) -> None:
         queued = [key for key in jobs if key in self._jobs and self._is_queued(key)]
-        clusters = [str(self._nodes[self._jobs[key].node].cluster) for key in queued]
+        clusters = [self._nodes[self._jobs[key].node].name for key in queued]
         if not clusters:
             return
         with suppress(BackendError):  # what left the queue meanwhile cannot be ordered about, and tells by its events
             command([what, *clusters], self.here, self._commands)
-
-    def detach(self) -> list[Event]:
-        """Let go; the next one who follows finds all of it again."""
-        self._read()
-        events = self._look()
-        return events if self.manager.at_work or self.manager.phase == "new" else [*events, *self._give_back()]
-
-    def close(self, *, kill: bool) -> list[Event]:
-        """The same: DAGMan needs nobody."""
-        return self.detach()
-
-
-def key_number(directory: Path) -> int:
-    """The number of the attempt that has a directory."""
-    return int(directory.name.rpartition(".")[2])

@@ -9,17 +9,17 @@ from __future__ import annotations
 import shlex
 import sys
 
-from fiducial.batch.dagman.plan import Group, Plan
+from fiducial.batch.planned.plan import Group, Plan
+from fiducial.batch.planned.summary import NOTIFY
 from fiducial.runner import runner
 
-__all__ = ["CONVERGED", "FINAL", "NOTIFY", "begin", "final", "finish", "notify", "submit", "wrapper"]
+__all__ = ["CONVERGED", "FINAL", "begin", "final", "finish", "notify", "submit", "wrapper"]
 
 #: What a script before an iteration exits with when no further iteration is needed.
 CONVERGED = 10
 
-#: Submit description of the FINAL node, its script, the one behind it, and the one that tells people.
+#: Submit description of the FINAL node, its script, and the one behind it.
 FINAL = ("final.sub", "final.sh", "finish.sh")
-NOTIFY = "notify.sh"
 
 
 def _ours(module: str, *words: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fiducial.batch.dagman.nodefile import ladder
-from fiducial.batch.dagman.plan import Group, Plan
+from fiducial.batch.planned.nodefile import ladder
+from fiducial.batch.planned.plan import Group, Plan
 from fiducial.core.resources import FLAVOURS
 from fiducial.core.workflow import Step
 

@@ -10,9 +10,10 @@ from typing import IO
 
 from fiducial.batch.dagman import scripts
 from fiducial.batch.dagman.dagfile import CONFIG, DagFile, begin_script
-from fiducial.batch.dagman.nodefile import NodeFile
-from fiducial.batch.dagman.plan import Group, Plan
 from fiducial.batch.dagman.submit import Options, node_submit, plain_submit
+from fiducial.batch.planned.nodefile import NodeFile
+from fiducial.batch.planned.plan import Group, Plan
+from fiducial.batch.planned.summary import NOTIFY
 from fiducial.core.errors import FolderError, UsageError
 from fiducial.core.places import DAG_PLAN
 from fiducial.core.plan import Instance
@@ -116,8 +117,8 @@ class _Writer:
         self._text(DAG_PLAN, self.plan.dump(self.here))
         self._script("runner.py", self._runner())
         self._script("submit.sh", scripts.submit(self.plan))
-        if not (self.here / scripts.NOTIFY).exists():  # the user's own, once it is there
-            self._script(scripts.NOTIFY, scripts.notify())
+        if not (self.here / NOTIFY).exists():  # the user's own, once it is there
+            self._script(NOTIFY, scripts.notify())
         limit = f"DAGMAN_MAX_JOBS_SUBMITTED = {self.options.most}\n" if self.options.most else ""
         self._text(f"{self.plan.dag}{CONFIG}", _SETTINGS + _LOG.format(dag=self.plan.dag) + limit)
         for iteration in self.dag.iterations():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from campaigns import workflow
-from fiducial.batch.dagman.plan import Plan
+from fiducial.batch.planned.plan import Plan
 from fiducial.engine.supervisor import prepare
 
 MakePlan = Callable[..., Plan]

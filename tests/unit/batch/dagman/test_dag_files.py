@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from campaigns import fan, step
-from fiducial.batch.dagman.plan import Layout, Plan, frozen, read_plan
 from fiducial.batch.dagman.submit import Options
 from fiducial.batch.dagman.write import write
+from fiducial.batch.planned.plan import Layout, Plan, frozen, read_plan
 from fiducial.core.errors import DataError, FolderError, NotFoundError, UsageError, WorkflowError
 from fiducial.core.places import DAG_PLAN, is_dag
 

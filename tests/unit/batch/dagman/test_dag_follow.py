@@ -12,13 +12,13 @@ import pytest
 
 from campaigns import fan, step, success
 from fiducial.batch.backend import Attempt, Event, Finished, Held, Lost, Queued, Started
-from fiducial.batch.dagman import follow
 from fiducial.batch.dagman.control import manager, rescue_file
 from fiducial.batch.dagman.decide import main as decide
 from fiducial.batch.dagman.finish import main as finish
 from fiducial.batch.dagman.follow import DagBackend
-from fiducial.batch.dagman.plan import Plan
 from fiducial.batch.dagman.write import write
+from fiducial.batch.planned import followed
+from fiducial.batch.planned.plan import Plan
 from fiducial.runner import runner
 
 STEPS = {
@@ -73,7 +73,7 @@ def dag(make_plan: Callable[..., Plan]) -> Dag:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "_RESULT_SECONDS", 0.0)
+    monkeypatch.setattr(followed, "_RESULT_SECONDS", 0.0)
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -141,7 +141,7 @@ def test_a_runner_that_died_without_a_result(dag: Dag) -> None:
 
 
 def test_a_result_may_be_late(dag: Dag, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "_RESULT_SECONDS", 3600.0)
+    monkeypatch.setattr(followed, "_RESULT_SECONDS", 3600.0)
     backend = DagBackend(dag.folder)
     dag.look_for(backend, (5, "reco", "00000"))
     dag.submitted("reco_01_00000", 31)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from campaigns import fan, step
-from fiducial.batch.dagman.nodefile import NodeFile, ladder, retries
-from fiducial.batch.dagman.plan import Plan
+from fiducial.batch.planned.nodefile import NodeFile, ladder, retries
+from fiducial.batch.planned.plan import Plan
 from fiducial.core.errors import WorkflowError
 from fiducial.core.jobspec import Artifact, JobFacts, StepRenderer
 from fiducial.core.workflow import Step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fiducial.batch.dagman.symbols import Symbol, dependent, only_places, plain
+from fiducial.batch.planned.symbols import Symbol, dependent, only_places, plain
 from fiducial.core.variables import Late, render, value_of
 
 CONTEXT = {"file": Symbol("file"), "run": 7}

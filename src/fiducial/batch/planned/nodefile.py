@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fiducial.batch.dagman.plan import Group, Plan
-from fiducial.batch.dagman.symbols import Symbol, dependent, only_places, plain, strings
+from fiducial.batch.planned.plan import Group, Plan
+from fiducial.batch.planned.symbols import Symbol, dependent, only_places, plain, strings
 from fiducial.core.errors import WorkflowError
 from fiducial.core.jobspec import EVERY, LAST, Artifact, JobFacts, StepRenderer, given_path
 from fiducial.core.plan import SINGLE, Instance, fanout_names

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fiducial.batch.dagman.plan import Plan
+from fiducial.batch.planned.plan import Plan
 from fiducial.core.convergence import converged, references
 from fiducial.runner import runner
 

@@ -212,14 +212,17 @@ def frozen(workflow: Workflow, scope: Scope) -> Workflow:
     return workflow.model_copy(update={"steps": steps})
 
 
-def read_plan(here: Path) -> Plan:
-    """The plan of the DAG in a folder, wherever that is by now.
+def read_plan(here: Path, name: str = DAG_PLAN) -> Plan:
+    """The plan of the campaign that was given away from a folder, wherever that is by now.
+
+    Args:
+        name: of the plan's file there; that of a DAG by default.
 
     Raises:
         NotFoundError: there is none.
         DataError: it is damaged.
     """
-    file = here / DAG_PLAN
+    file = here / name
     try:
         data = json.loads(file.read_text("utf-8"))
         folder = (here / data["folder"]).absolute() if data["folder"] != "." else here.absolute()
