@@ -27,6 +27,7 @@ class Export(StrEnum):
 
     JSON = "json"
     DAGMAN = "dagman"
+    SLURM = "slurm"
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign's name, or its number.")]
@@ -87,6 +88,7 @@ def _print_list(views: Sequence[dict[str, Any]]) -> None:
 def show(name: Name, json_: Json = False) -> None:
     """Show how far a campaign is, what it measured, what it cost and what went wrong."""
     from fiducial.cli.dag import manager_view
+    from fiducial.cli.detached import given_view
     from fiducial.cli.opened import opened
     from fiducial.cli.output import print_json
     from fiducial.cli.problems import print_problems
@@ -95,6 +97,7 @@ def show(name: Name, json_: Json = False) -> None:
     with opened() as database, database.read() as connection:
         view = campaign_view(connection, find(connection, name)["id"])
     view |= {"dagman": managed} if (managed := manager_view(Path(view["folder"]))) else {}
+    view |= {"slurm": given} if (given := given_view(Path(view["folder"]))) else {}
     if json_:
         print_json(view)
         return
@@ -124,6 +127,10 @@ def _print_head(view: dict[str, Any]) -> None:
         from fiducial.cli.dag import manager_words
 
         lines["DAGMan"] = manager_words(view["dagman"], view["name"])
+    if "slurm" in view:
+        from fiducial.cli.detached import given_words
+
+        lines["Slurm"] = given_words(view["slurm"], view["name"])
     for key, value in lines.items():
         if value:
             typer.echo(f"  {key:<9}  {value}")
@@ -203,19 +210,26 @@ def resume(
 ) -> None:
     """Run what is left of a campaign, as it was created; failed and killed jobs get another chance."""
     from fiducial import settings
-    from fiducial.cli import dag
+    from fiducial.cli import dag, detached
     from fiducial.cli.opened import opened
     from fiducial.cli.output import print_json
     from fiducial.cli.run import carry, exit_code, place_of, tell
+    from fiducial.core.places import is_detached
     from fiducial.engine import supervisor
 
     if dag.is_dag(Path(name)):  # by its folder, which nobody needs to have followed
         dag.tell_resumed(dag.resume(Path(name).absolute(), site, dry_run=dry_run), json_)
         return
+    if is_detached(Path(name)):
+        detached.tell_given(detached.resume(Path(name).absolute(), site, dry_run=dry_run), json_)
+        return
     with opened() as database:
         scheduler, found, row = _engine_side(database, name, "resumed")
         if dag.is_dag(found.folder):
             dag.tell_resumed(dag.resume(found.folder, site, dry_run=dry_run), json_)
+            return
+        if is_detached(found.folder):
+            detached.tell_given(detached.resume(found.folder, site, dry_run=dry_run), json_)
             return
         if dry_run:
             _tell_left(scheduler, row)
@@ -304,9 +318,10 @@ def cancel(name: Name, dry_run: Dry = False) -> None:
         if row["state"] == "cancelled" and not active:
             typer.echo(f"campaign {found.name} was cancelled before: nothing is left to end")
             return
-        from fiducial.cli import dag
+        from fiducial.cli import dag, detached
 
         dag.remove(found.folder)
+        detached.remove(found.folder)
         scheduler.cancel(found.id, user())
         typer.echo(f"campaign {found.name} cancelled" + (f": {_jobs(waiting)} will never start" if waiting else ""))
         if active:
@@ -394,6 +409,14 @@ def export(
             export_dag(
                 scheduler, found, folder, site, submit=submit, dry_run=dry_run, json_=json_, show=not (quiet or json_)
             )
+        return
+    if to is Export.SLURM:
+        from fiducial.cli.detached import export_detached
+
+        with _opened_for_export(output) as database:
+            scheduler, found, _ = _engine_side(database, name, "exported")
+            show = not (quiet or json_)
+            export_detached(scheduler, found, folder, site, submit=submit, dry_run=dry_run, json_=json_, show=show)
         return
     _must_be_plain_export(folder, submit, site)
     from fiducial.cli.export import pieces

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fiducial.core.errors import FiducialError, StateError, UsageError
-from fiducial.core.places import is_dag
+from fiducial.core.places import is_dag, is_detached
 
 if TYPE_CHECKING:
     from fiducial.batch.dagman.site import DagmanSite
     from fiducial.batch.planned.plan import Layout, Plan
+    from fiducial.batch.site import Site
     from fiducial.engine.supervisor import Prepared
 
 __all__ = [
@@ -51,7 +52,7 @@ def dag_site(name: str | None) -> DagmanSite | None:
 
 def plan_of(
     prepared: Prepared,
-    site: DagmanSite,
+    site: Site,
     layout: Layout | None = None,
     *,
     ledger: str | None = None,
@@ -155,16 +156,17 @@ def _from_here(place: str) -> Path:
 
 
 def must_not_be_dag(folder: Path) -> None:
-    """Nothing else may run a campaign's jobs that DAGMan runs.
+    """Nothing else may run a campaign's jobs that DAGMan runs, or Slurm by itself.
 
     Raises:
-        StateError: DAGMan has it.
+        StateError: one of them has it.
     """
-    if is_dag(folder):
-        raise StateError(
-            f"the campaign in {folder} is DAGMan's",
-            hint=f"fiducial follow {folder} shows how far it is; fiducial campaign resume submits what is left",
-        )
+    for owner, given in (("DAGMan", is_dag(folder)), ("Slurm", is_detached(folder))):
+        if given:
+            raise StateError(
+                f"the campaign in {folder} is {owner}'s",
+                hint=f"fiducial follow {folder} shows how far it is; fiducial campaign resume submits what is left",
+            )
 
 
 def must_be_dagman(submit: bool, site: DagmanSite | None) -> None:

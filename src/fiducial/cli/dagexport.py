@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from fiducial.core.workflow import Workflow
     from fiducial.engine.campaign import Campaign
     from fiducial.engine.scheduler import Scheduler
+    from fiducial.engine.supervisor import Prepared
 
-__all__ = ["export_dag"]
+__all__ = ["align", "export_dag", "must_rest", "prepared_of"]
 
 
 def export_dag(
@@ -47,12 +48,12 @@ def export_dag(
 
     chosen = _site(site)
     with supervisor.locked(campaign.folder), scheduler.database.read() as connection:
-        _must_rest(connection, campaign)
+        must_rest(connection, campaign)
         plan = _plan(connection, campaign, chosen)
         if dry_run:
             _tell_plan(plan, json_)
             return
-        _align(connection, campaign)
+        align(connection, campaign)
         found = write_dag(plan, chosen, here=folder, submit=submit, show=show)
     tell_written(found, json_)
 
@@ -67,33 +68,45 @@ def _site(name: str | None) -> DagmanSite:
     return found
 
 
-def _must_rest(connection: Connection, campaign: Campaign) -> None:
+def must_rest(connection: Connection, campaign: Campaign) -> None:
+    """See that nobody runs a campaign's jobs, and that any are left.
+
+    Raises:
+        StateError: it is not so.
+    """
     from fiducial.ledger import queries
 
     row = queries.campaign_row(connection, campaign.id)
     if row["state"] in ("done", "cancelled"):
-        raise StateError(f"campaign '{campaign.name}' is {row['state']}: nothing of it is left for a DAG")
+        raise StateError(f"campaign '{campaign.name}' is {row['state']}: nothing of it is left")
     active = queries.active_attempts(connection, campaign.id)
     if active:
         raise StateError(
             f"campaign '{campaign.name}' has {len(active)} jobs under way",
-            hint="stop what runs it, or wait; DAGMan would run them a second time",
+            hint="stop what runs it, or wait; they would be run a second time",
         )
 
 
 def _plan(connection: Connection, campaign: Campaign, site: DagmanSite) -> Plan:
     from fiducial.alignment.faser.dag import is_alignment, layout
     from fiducial.cli.dag import plan_of
+
+    prepared = prepared_of(connection, campaign)
+    workflow = prepared.workflow
+    ledger = None if is_dag(campaign.folder) else campaign.ledger  # a DAG that was followed has a name of its own
+    plan = plan_of(prepared, site, ledger=ledger, done=_done(connection, campaign))
+    return replace(plan, layout=layout(plan.workflow, plan.scope)) if is_alignment(workflow) else plan
+
+
+def prepared_of(connection: Connection, campaign: Campaign) -> Prepared:
+    """A campaign as it would be created, with the files that its patterns found when it was."""
     from fiducial.engine.supervisor import Prepared
     from fiducial.ledger import queries
 
     row = queries.campaign_row(connection, campaign.id)
     names, variables = json.loads(row["names"]), json.loads(row["variables"])
     workflow = _with_files(connection, campaign)
-    prepared = Prepared(workflow, campaign.name, campaign.folder, names, variables, campaign.max_iterations)
-    ledger = None if is_dag(campaign.folder) else campaign.ledger  # a DAG that was followed has a name of its own
-    plan = plan_of(prepared, site, ledger=ledger, done=_done(connection, campaign))
-    return replace(plan, layout=layout(plan.workflow, plan.scope)) if is_alignment(workflow) else plan
+    return Prepared(workflow, campaign.name, campaign.folder, names, variables, campaign.max_iterations)
 
 
 def _with_files(connection: Connection, campaign: Campaign) -> Workflow:
@@ -124,7 +137,7 @@ def _done(connection: Connection, campaign: Campaign) -> Mapping[tuple[str, int]
     return found
 
 
-def _align(connection: Connection, campaign: Campaign) -> None:
+def align(connection: Connection, campaign: Campaign) -> None:
     """The runner counts attempts by their folders: those that never had one get one in which nobody can run."""
     from fiducial.batch.claims import revoke
     from fiducial.core.places import attempt_directory

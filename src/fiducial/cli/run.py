@@ -36,6 +36,9 @@ def run(
     folder: Annotated[Path | None, typer.Option(help="Folder for the campaign's files.")] = None,
     until_step: Annotated[str | None, typer.Option(metavar="STEP", help="Stop when this step is done.")] = None,
     update: Annotated[bool, typer.Option("--update", help="Use a changed workflow for what is left.")] = False,
+    detached: Annotated[
+        bool, typer.Option("--detached", help="Give all of it to Slurm at once, and end: nobody of ours is needed.")
+    ] = False,
     submit: Annotated[bool, typer.Option("--submit", help="With --backend dagman: give the DAG to DAGMan.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
@@ -45,11 +48,18 @@ def run(
     from fiducial.core.workflowfile import load, resolved
     from fiducial.engine.supervisor import prepare
 
-    dag = dagman_of(site, submit, {"--workers": workers, "--memory": memory, "--until-step": until_step}, update)
+    others = {"--workers": workers, "--memory": memory, "--until-step": until_step}
+    dag = None if detached else dagman_of(site, submit, others, update)
+    slurm = slurm_of(site, others, update) if detached else None
     source = load(file)
     prepared = prepare(resolved(source), variables_of(set_), workflow_folder=source.folder, folder=folder)
     if dry_run:
         tell_plan(prepared, json_)
+        return
+    if slurm is not None:
+        from fiducial.cli.detached import start, tell_given
+
+        tell_given(start(prepared, slurm, show=not (quiet or json_)), json_)
         return
     if dag is not None:
         from fiducial.cli.dag import plan_of, tell_written, write_dag
@@ -84,10 +94,27 @@ def dagman_of(site: str | None, submit: bool, others: dict[str, Any], update: bo
 
     found = dag_site(site)
     must_be_dagman(submit, found)
-    said = [name for name, value in {**others, "--update": update or None}.items() if value is not None]
-    if found is not None and said:
-        raise UsageError(f"{said[0]} does not go with DAGMan, which is given the whole campaign")
+    if found is not None:
+        _must_be_whole("DAGMan", others, update)
     return found
+
+
+def slurm_of(site: str | None, others: dict[str, Any], update: bool) -> Any:
+    """The site, which must be one of Slurm's, that is to be given the whole campaign.
+
+    Raises:
+        UsageError: it is not, or words that do not go with it.
+    """
+    from fiducial.cli.detached import slurm_site
+
+    _must_be_whole("--detached: Slurm", others, update)
+    return slurm_site(site)
+
+
+def _must_be_whole(who: str, others: dict[str, Any], update: bool) -> None:
+    said = [name for name, value in {**others, "--update": update or None}.items() if value is not None]
+    if said:
+        raise UsageError(f"{said[0]} does not go with {who}, which is given the whole campaign")
 
 
 def variables_of(words: list[str] | None) -> dict[str, Any]:

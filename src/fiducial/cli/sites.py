@@ -9,7 +9,7 @@ from fiducial.batch.backend import Backend
 from fiducial.batch.kinds import find_kind, kind_names, read_site
 from fiducial.batch.site import Site
 from fiducial.core.errors import NotFoundError
-from fiducial.core.places import LOCAL, queue_folder
+from fiducial.core.places import LOCAL, is_detached, queue_folder
 from fiducial.core.variables import nearest
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ def chosen_site(chosen: Settings, name: str | None) -> Site:
 
 def backend_of(site: Site, campaign: Any) -> Backend:
     """The backend of a site, for a campaign, which keeps there what it submits."""
+    if is_detached(campaign.folder):
+        from fiducial.batch.slurm.detached.follow import DetachedBackend
+        from fiducial.batch.slurm.site import SlurmSite
+
+        if isinstance(site, SlurmSite):
+            return DetachedBackend(campaign.folder, site)
     folder = queue_folder(campaign.folder, site.name)
     if site.work is not None:
         folder = Path(site.work).expanduser().absolute() / f"{campaign.name}-{campaign.ledger[:8]}" / site.name

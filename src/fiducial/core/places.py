@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["DAG_PLAN", "LOCAL", "LOG", "QUEUE_LOG", "archived_traces", "attempt_directory", "is_dag", "queue_folder"]
+__all__ = ["DAG_PLAN", "DETACHED", "LOCAL", "LOG", "QUEUE_LOG", "archived_traces", "attempt_directory", "is_dag"]
+__all__ += ["is_detached", "queue_folder"]
 
 #: Name of the site that this machine is.
 LOCAL = "local"
@@ -21,6 +22,15 @@ QUEUE_LOG = "queue.txt"
 def is_dag(folder: Path) -> bool:
     """Whether a folder holds a campaign's DAG, which DAGMan runs and nobody else."""
     return (folder / DAG_PLAN).is_file()
+
+
+#: Where all of a campaign lies that Slurm was given at once; no step's name begins with a dot.
+DETACHED = ".fiducial/.detached"
+
+
+def is_detached(folder: Path) -> bool:
+    """Whether Slurm was given all of the campaign in a folder, and nobody else runs it."""
+    return (folder / DETACHED / "plan.json").is_file()
 
 
 def attempt_directory(folder: Path, step: str, iteration: int, key: str, attempt: int) -> Path:

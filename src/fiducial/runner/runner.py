@@ -1604,13 +1604,16 @@ class Node:
         cause, policy = result["cause"], self._policy
         if cause == "exit" and result["exit_code"] in (policy.get("final_exit_codes") or ()):
             return True
-        if cause in ("memory", "wall_time"):
-            steps = (policy.get(cause) or [None])[self._retry :]
-            if len(steps) < 2 or steps[1] == steps[0]:
-                return True  # the same again would fail the same way
+        if cause in ("memory", "wall_time") and self._is_at_most(policy.get(cause) or [None]):
+            return True  # the same again would fail the same way
         most = policy.get("most", 0)
         used = self._causes_before(directory).count(cause)
         return bool(self._retry >= most or used >= (policy.get("causes") or {}).get(cause, most))
+
+    def _is_at_most(self, steps: "list[Any]") -> bool:
+        """Whether the next attempt would have no more of what there was too little of."""
+        steps = steps[self._retry :]
+        return len(steps) < 2 or bool(steps[1] == steps[0])
 
     def _causes_before(self, directory: str) -> "list[str]":
         """Why earlier attempts failed, as far back as this run of the DAG goes: in a run, retries only count up."""
@@ -1657,9 +1660,9 @@ class Task(Node):
 
     def _by_retry(self, what: str) -> "Any":
         steps = self._policy.get(what) or [None]
-        limit = steps[-1] if self._again else super()._by_retry(what)
-        left = self._end - time.time()
-        return min(limit, left) if what == "wall_time" and limit and self._end else limit
+        limit = steps[-1 if self._again else 0]
+        granted = self._memory if what == "memory" else self._end - time.time() if self._end else 0
+        return min(limit, granted) if limit and granted else limit
 
     def persevere(self, desk: "Desk") -> int:
         """Run it until it is done, or nothing more can be done here: the exit code."""
@@ -1720,18 +1723,12 @@ class Task(Node):
         """Whether the next attempt can be made in this allocation."""
         if code in (EXIT_CODES["ok"], NO_RETRY) or cause == "stopped":
             return False
-        memory = (self._policy.get("memory") or [0])[-1 if self._again else min(self._retry + 1, self._last("memory"))]
-        wall_time = (self._policy.get("wall_time") or [0])[0]
-        enough_memory = not (self._memory and memory) or memory <= self._memory
         # Few jobs take half of the time that they are given: what remains will do for most.
-        return enough_memory and cause != "wall_time" and (not self._end or time.time() + wall_time / 2 <= self._end)
+        needed = ((self._policy.get("wall_time") or [None])[0] or 0) / 2
+        return cause not in ("memory", "wall_time") and (not self._end or time.time() + needed <= self._end)
 
-    def _last(self, what: str) -> int:
-        return len(self._policy.get(what) or [None]) - 1
-
-    def _is_hopeless(self, result: "dict[str, Any]", directory: str) -> bool:
-        at_most = self._again and result["cause"] in ("memory", "wall_time")
-        return at_most or super()._is_hopeless(result, directory)
+    def _is_at_most(self, steps: "list[Any]") -> bool:
+        return self._again or bool(steps[-1] == steps[0])
 
 
 def touch(path: str) -> None:

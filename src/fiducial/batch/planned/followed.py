@@ -32,7 +32,7 @@ from fiducial.batch.planned.plan import Plan
 from fiducial.batch.verdicts import verdict
 from fiducial.runner import runner
 
-__all__ = ["NodeState", "Phase", "PlannedBackend", "key_number"]
+__all__ = ["FollowedJob", "NodeState", "Phase", "PlannedBackend", "key_number"]
 
 #: ``new``: it was never submitted.
 Phase = Literal["new", "queued", "running", "held", "over"]
@@ -65,7 +65,7 @@ class NodeState:
 
 
 @dataclass(slots=True)
-class _Job:
+class FollowedJob:
     """A job that is looked for."""
 
     directory: Path
@@ -90,7 +90,7 @@ class PlannedBackend(ABC):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._nodes: dict[str, NodeState] = {}
-        self._jobs: dict[JobKey, _Job] = {}
+        self._jobs: dict[JobKey, FollowedJob] = {}
         self._of_node: dict[str, JobKey] = {}
         self._silent: set[JobKey] = set()  # of which nobody tells but their own folder
         self._dirty: set[JobKey] = set()
@@ -142,7 +142,7 @@ class PlannedBackend(ABC):
         name = directory.name.rpartition(".")[0]
         node = self.plan.group(step, iteration).node(name)
         self._align(directory)
-        self._jobs[key] = _Job(directory, node)
+        self._jobs[key] = FollowedJob(directory, node)
         self._of_node[node] = key
         self._dirty.add(key)
         if self._is_silent(step):
@@ -210,7 +210,7 @@ class PlannedBackend(ABC):
         node = self._nodes.get(self._jobs[key].node)
         return node is not None and bool(node.name) and not node.ended
 
-    def _examine(self, key: JobKey, job: _Job) -> list[Event]:
+    def _examine(self, key: JobKey, job: FollowedJob) -> list[Event]:
         result = read_result(job.directory)
         if result is not None:
             return [self._end(key, Finished(*key, self._ours(key, result)))]
@@ -222,7 +222,7 @@ class PlannedBackend(ABC):
             return self._after_end(key, job, node)
         return list(self._on_the_way(key, job, node))
 
-    def _after_end(self, key: JobKey, job: _Job, node: NodeState) -> list[Event]:
+    def _after_end(self, key: JobKey, job: FollowedJob, node: NodeState) -> list[Event]:
         """A node whose job has ended without a result that we see: it may be late, or none will ever come."""
         since = self._late.setdefault(key, time.monotonic())
         if time.monotonic() - since < _RESULT_SECONDS and time.time() - node.ended < _RESULT_SECONDS:
@@ -233,7 +233,7 @@ class PlannedBackend(ABC):
             return [self._end(key, Finished(*key, result))]
         return [self._end(key, Lost(*key, node.why or "its runner died without a result"))]
 
-    def _on_the_way(self, key: JobKey, job: _Job, node: NodeState) -> Iterable[Event]:
+    def _on_the_way(self, key: JobKey, job: FollowedJob, node: NodeState) -> Iterable[Event]:
         if node.held and not job.held:
             job.held, job.told = True, False
             yield Held(*key, node.held)

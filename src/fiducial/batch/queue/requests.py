@@ -10,7 +10,7 @@ from fiducial.batch.backend import JobSpec
 from fiducial.batch.queue.system import Request
 from fiducial.batch.site import Site
 
-__all__ = ["kinds_of"]
+__all__ = ["kinds_of", "request_of"]
 
 #: Time beyond a job's own limit that the batch system is asked to grant, so that our watchdog speaks first.
 _MARGIN_SECONDS = 90.0
@@ -25,10 +25,10 @@ def kinds_of(specs: Sequence[JobSpec], site: Site) -> list[tuple[Request, list[J
         limits, resources = spec.get("limits") or {}, spec.get("resources") or {}
         asked = [limits.get(limit) for limit in ("memory", "wall_time", "disk", "cpu_time")]
         kinds[spec["name"].split("/")[1], resources.get("cpus") or 1, *asked].append(spec)
-    return [(_request(site, *kind), same) for kind, same in kinds.items()]
+    return [(request_of(site, *kind), same) for kind, same in kinds.items()]
 
 
-def _request(
+def request_of(
     site: Site,
     step: str,
     cpus: int,
@@ -37,6 +37,14 @@ def _request(
     disk: int | None,
     cputime: float | None,
 ) -> Request:
+    """What is asked for a job of a step: its limits or, where it has none, the site's, and what the runner needs.
+
+    Args:
+        memory: bytes.
+        walltime: seconds.
+        disk: bytes.
+        cputime: seconds.
+    """
     wishes = site.wishes(step)
     memory, walltime, cputime = memory or wishes.memory, walltime or wishes.walltime, cputime or wishes.cputime
     return Request(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import pwd
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from fiducial.batch.queue.system import Ref, Status
@@ -23,7 +23,7 @@ __all__ = [
     "accounted",
     "array_id",
     "facts",
-    "find_token",
+    "find_tokens",
     "queued",
     "remembered",
 ]
@@ -84,13 +84,16 @@ def array_id(text: str) -> str:
     return number if number.isdigit() else ""
 
 
-def find_token(text: str, token: str) -> str | None:
-    """The submission whose jobs bear a token, in lines of number, bar and name."""
+def find_tokens(text: str, tokens: Iterable[str]) -> dict[str, str]:
+    """The submissions whose jobs bear these tokens, in lines of number, bar and name."""
+    wanted = frozenset(tokens)
+    found: dict[str, str] = {}
     for line in text.splitlines():
         number, _, name = line.partition("|")
-        if name.rstrip().endswith(f".{token}"):
-            return number.partition("_")[0]
-    return None
+        token = name.rstrip().rpartition(".")[2]
+        if token in wanted:
+            found.setdefault(token, number.partition("_")[0])
+    return found
 
 
 def queued(text: str, tokens: Mapping[str, str]) -> dict[Ref, Status]:

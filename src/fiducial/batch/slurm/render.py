@@ -21,24 +21,28 @@ def script(bundle: Bundle) -> str:
     return f'#!/bin/bash\nexec {shlex.quote(str(bundle.start))} "$SLURM_ARRAY_TASK_ID"\n'
 
 
-def sbatch_words(bundle: Bundle, *, node_disk: bool = False) -> list[str]:
+def sbatch_words(
+    bundle: Bundle, *, node_disk: bool = False, tasks: str = "", more: Sequence[str] = ("--no-requeue",)
+) -> list[str]:
     """The command that submits a bundle as one job array.
 
     As arguments and not as ``#SBATCH`` lines, for those give way to a user's ``SBATCH_…`` variables.
 
     Args:
         node_disk: ask for nodes that declare as much local disk as a job needs.
+        tasks: numbers of the array's tasks, as Slurm has them; by default one for each of the bundle's jobs.
+        more: options that go before what was wished. By default that of bundles: a retry is a new attempt with a number
+            of its own, which Slurm's would not have.
     """
     return [
         "sbatch",
         *_resources(bundle.request, node_disk=node_disk),
         *_wishes(bundle.request),
-        # Last, so that what we rely on holds whatever was wished. A retry is a new attempt with a number of its own,
-        # which Slurm's would not have.
-        "--no-requeue",
+        # Last, so that what we rely on holds whatever was wished.
+        *more,
         "--parsable",
         f"--job-name={job_name(bundle.title, bundle.token)}",
-        f"--array=1-{len(bundle.keys)}",
+        f"--array={tasks or f'1-{len(bundle.keys)}'}{_at_once(bundle.request)}",
         f"--chdir={bundle.folder}",
         f"--output={_log_pattern(bundle)}",
         f"--error={_log_pattern(bundle)}",
@@ -64,6 +68,11 @@ def _wishes(request: Request) -> Iterator[str]:
         said |= {key: getattr(wishes, key) for key in ("qos", "reservation", "licenses", "gres", "exclude")}
     yield from (f"--{option}={value}" for option, value in said.items() if value)
     yield from wishes.extra
+
+
+def _at_once(request: Request) -> str:
+    wishes = request.wishes
+    return f"%{wishes.at_once}" if isinstance(wishes, SlurmWishes) and wishes.at_once else ""
 
 
 def time_limit(seconds: float) -> str:

@@ -19,6 +19,7 @@ class SlurmWishes(Wishes):
     licenses: str | None = Field(None, description='licences that each job takes, e.g. "conditions:1"')
     gres: str | None = Field(None, description='generic resources of each job, e.g. "gpu:1"')
     exclude: str | None = Field(None, description='nodes that get no jobs, e.g. "n[03-05],n17"')
+    at_once: int | None = Field(None, ge=1, description="most jobs of an array that run at a time (`--array=…%N`)")
 
 
 class SlurmSite(SlurmWishes, Site):

@@ -17,6 +17,7 @@ from fiducial.batch.kinds import Kind
 from fiducial.batch.queue.backend import QueueBackend
 from fiducial.batch.queue.commands import Commands
 from fiducial.batch.queue.system import Bundle, Ref, Status
+from fiducial.batch.queue.words import portions
 from fiducial.batch.slurm import parse
 from fiducial.batch.slurm.reasons import FULL, HINTS, TRANSIENT
 from fiducial.batch.slurm.render import SCRIPT, sbatch_words, script, task_lists
@@ -84,8 +85,12 @@ class Slurm:
     def submit(self, bundle: Bundle) -> str:
         """Hand over a bundle as one job array, and return its number."""
         (bundle.folder / SCRIPT).write_text(script(bundle), "utf-8")
+        return self.hand_over(sbatch_words(bundle, node_disk=self._node_disk))
+
+    def hand_over(self, words: Sequence[str]) -> str:
+        """Run ``sbatch``, and return the number of what it has made."""
         try:
-            answer = self._submission.run(sbatch_words(bundle, node_disk=self._node_disk))
+            answer = self._submission.run(words)
         except BackendError as error:
             if full := FULL.search(error.message):
                 raise QueueFullError(f"Slurm: the queue takes no more of your jobs for now ({full[0]})") from None
@@ -97,11 +102,17 @@ class Slurm:
 
     def find(self, bundle: Bundle) -> str | None:
         """The number of a submission by its token, in the queue or among what ended already."""
+        return self.find_all([bundle]).get(bundle.token)
+
+    def find_all(self, bundles: Sequence[Bundle]) -> dict[str, str]:
+        """The numbers of those submissions that there are, by their tokens."""
         listing = self._commands.ask(["squeue", "--me", "--all", "--noheader", "--states=all", "--format=%F|%j"])
-        native = parse.find_token(listing, bundle.token)
-        if native is None and self._facts.accounting:
-            native = parse.find_token(self._sacct("JobID,JobName", [bundle]), bundle.token)
-        return native
+        found = parse.find_tokens(listing, [bundle.token for bundle in bundles])
+        silent = [bundle for bundle in bundles if bundle.token not in found]
+        if silent and self._facts.accounting:
+            listing = self._sacct("JobID,JobName", silent)
+            found |= parse.find_tokens(listing, [bundle.token for bundle in silent])
+        return found
 
     def job_id(self, ref: Ref) -> str:
         """The job as Slurm's commands take it: ``12_1``."""
@@ -170,6 +181,15 @@ class Slurm:
         """Take jobs out of the queue; those that run get SIGTERM, and SIGKILL when the site's KillWait is over."""
         for words in task_lists(refs):
             self._commands.run(["scancel", *words], allowed=_PASSED_OVER)
+
+    def cancel_all(self, natives: Sequence[str]) -> None:
+        """Take whole arrays out of the queue."""
+        self._commands.run(["scancel", *natives], allowed=_PASSED_OVER)
+
+    def let_go(self, natives: Iterable[str]) -> None:
+        """Let whole arrays start that were handed over held."""
+        for words in portions(list(natives)):
+            self._commands.run(["scontrol", "release", ",".join(words)], allowed=_PASSED_OVER)
 
     def hold(self, refs: Iterable[Ref]) -> None:
         """Keep jobs that wait from starting."""

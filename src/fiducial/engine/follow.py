@@ -1,4 +1,4 @@
-"""Brings a DAG into the ledger, and follows it there: as a campaign like any other, whose jobs DAGMan runs."""
+"""Brings a campaign that a batch system was given at once into the ledger, and follows it there like any other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import RowMapping
 
-from fiducial.batch.dagman.follow import DagBackend
-from fiducial.batch.planned.plan import Plan, read_plan
+from fiducial.batch.planned.followed import PlannedBackend
+from fiducial.batch.planned.plan import Plan
 from fiducial.core.errors import StateError
 from fiducial.core.places import attempt_directory
 from fiducial.core.states import JobState
@@ -28,7 +28,7 @@ __all__ = ["SITE", "follow", "register"]
 #: Name of the site at which a DAG's jobs run, in the ledger.
 SITE = "dagman"
 POLL_SECONDS = 1.0
-#: How often jobs that have failed are looked at: DAGMan may have begun them anew.
+#: How often jobs that have failed are looked at: they may have been begun anew.
 _REVIVE_SECONDS = 2.0
 #: With nothing new for so many rounds, a single look is over.
 _QUIET_ROUNDS = 3
@@ -36,13 +36,12 @@ _ORDERED_ROUNDS = 30
 _ENDED = (JobState.FAILED.value, JobState.KILLED.value)
 
 
-def register(scheduler: Scheduler, here: Path) -> Campaign:
-    """The campaign of the DAG in a folder, which is created in the ledger if that does not know it.
+def register(scheduler: Scheduler, plan: Plan) -> Campaign:
+    """The campaign of a plan, which is created in the ledger if that does not know it.
 
     Raises:
         StateError: another campaign has its name.
     """
-    plan = read_plan(here)
     row = _known(scheduler, plan)
     if row is None:
         return supervisor.create(scheduler, _prepared(plan), claim=False)
@@ -72,7 +71,7 @@ def _must_have_moved(row: RowMapping, plan: Plan) -> None:
     """A campaign of that name in another folder is the same only if that folder is not there any more."""
     if (Path(row["folder"]) / ".fiducial").exists():
         raise StateError(
-            f"there is a campaign '{plan.name}' in {row['folder']}, and this DAG is in {plan.folder}",
+            f"there is a campaign '{plan.name}' in {row['folder']}, and this one is in {plan.folder}",
             hint=f"fiducial campaign archive {plan.name} puts that one aside",
         )
 
@@ -80,20 +79,22 @@ def _must_have_moved(row: RowMapping, plan: Plan) -> None:
 def follow(
     scheduler: Scheduler,
     campaign: Campaign,
-    backend: DagBackend,
+    backend: PlannedBackend,
     *,
+    site: str = SITE,
     once: bool = False,
     on_round: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Take in what a DAG does until it has ended; the caller holds the folder's `supervisor.locked`.
+    """Take in what becomes of a campaign's jobs until all has ended; the caller holds the folder's `supervisor.locked`.
 
     Args:
+        site: at which its jobs run, in the ledger.
         once: only what there is now.
 
     Returns:
-        False if the user interrupted; the DAG goes on, and the same command follows it again.
+        False if the user interrupted; the jobs go on, and the same command follows it again.
     """
-    agent = Agent(scheduler, backend, campaign, site=SITE)
+    agent = Agent(scheduler, backend, campaign, site=site)
     with supervisor.signals() as seen:
         try:
             agent.recover()
@@ -111,7 +112,7 @@ def _carry(
     scheduler: Scheduler,
     campaign: Campaign,
     agent: Agent,
-    backend: DagBackend,
+    backend: PlannedBackend,
     once: bool,
     seen: list[int],
     on_round: Callable[[], None],
@@ -122,7 +123,7 @@ def _carry(
         if time.monotonic() >= next_revival:
             next_revival = time.monotonic() + _REVIVE_SECONDS
             quiet = min(quiet, 0) if _revive(scheduler, campaign) else quiet
-        # Where DAGMan has ended, only jobs that have left something are looked for.
+        # Where all has ended, only jobs that have left something are looked for.
         agent.steps = None if backend.at_work or _has_news(scheduler, campaign) else frozenset()
         new = agent.step(0.1 if once else POLL_SECONDS) or backend.waits
         quiet = min(quiet, 0) if new else quiet + 1
@@ -132,7 +133,7 @@ def _carry(
 
 
 def _revive(scheduler: Scheduler, campaign: Campaign) -> int:
-    """Let jobs run again in the ledger that DAGMan has begun anew after the ledger had given them up; how many."""
+    """Let jobs run again in the ledger that were begun anew after the ledger had given them up; how many."""
     with scheduler.database.read() as connection:
         rows = queries.job_rows(connection, campaign.id, states=_ENDED)
     ids = [row["id"] for row in rows if _is_tried_again(campaign, row)]
