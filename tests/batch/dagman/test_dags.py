@@ -6,14 +6,9 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
-import sys
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,78 +16,14 @@ import calypso
 from pools.condor import CondorPool
 from processes import wait_for
 from sites import Site
-
-FIDUCIAL = str(Path(sys.executable).parent / "fiducial")
-
-TUNE = """
-[variables]
-files = "0-4"
-[iteration]
-max = 3
-until = "fit.shift < 0.3"
-[steps.reco]
-iterate = true
-fanout = { files = "{{ files }}" }
-inputs.before = { from = "fit", output = "constants", previous = true, initial = "/dev/null" }
-environment = { BEFORE = "{{ inputs.before }}", GATE = "{{ workflow_folder }}/gate-{{ iteration }}-{{ file }}" }
-script = '''
-while [ -e "$GATE-wait" ]; do sleep 0.1; done
-if [ -e "$GATE" ]; then echo "the gate is shut"; exit 9; fi
-if [ {{ file }} = 2 ] && [ {{ attempt }} = 1 ]; then echo "a bad start"; exit 5; fi
-cat "$BEFORE" > {{ output }}; echo {{ file }} >> {{ output }}
-'''
-outputs = ["iter{{ iteration | pad(2) }}/reco_{{ file | pad(5) }}.txt"]
-resources = { memory = "200 MB", flavour = "espresso" }
-retry = { max = 2, final_exit_codes = [9] }
-[steps.fit]
-iterate = true
-after = ["reco"]
-inputs.files = { from = "reco", link = "in" }
-script = '''
-cat in/* | wc -l > {{ output }}
-echo '{"shift": '$(awk 'BEGIN {print 1 / 2 ^ {{ iteration }}}')'}' > metrics.json
-'''
-outputs.constants = "iter{{ iteration | pad(2) }}/constants.txt"
-metrics = ["shift"]
-[steps.report]
-after = ["fit"]
-inputs.all = { from = "fit", every = true }
-command = ["sh", "-c", 'cat "$@" > {{ output }}', "sh", "{{ inputs.all }}"]
-outputs = ["report.txt"]
-"""
+from tune import FIDUCIAL, TUNE, Place, traces_agree
 
 
-@dataclass
-class Place:
-    """A folder with a workflow and a ledger, at a pool."""
-
-    site: Site
-    pool: CondorPool
-
-    @property
-    def folder(self) -> Path:
-        return self.site.folder
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.pool.environment, "FIDUCIAL_LEDGER": str(self.site.ledger)}
-
-    def fiducial(self, *words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [FIDUCIAL, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=280,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
+class AtPool(Place):
+    """A place at a pool of HTCondor."""
 
     def condor(self, *words: str, folder: Path | None = None) -> str:
         return str(self.pool.run(*words, folder=folder or self.folder))
-
-    def gate(self, iteration: int, file: int, *, wait: bool = False) -> Path:
-        """What makes a reconstruction fail for good, or wait."""
-        path = self.folder / f"gate-{iteration}-{file}{'-wait' if wait else ''}"
-        path.touch()
-        return path
 
     def wait_for_end(self, dag: Path, times: int = 1) -> None:
         """Until DAGMan has ended so often."""
@@ -100,26 +31,12 @@ class Place:
         said = "EXITING WITH STATUS"
         wait_for(lambda: out.exists() and out.read_text(errors="replace").count(said) >= times, f"end of {dag}", 120)
 
-    def states(self) -> dict[str, Counter[str]]:
-        sql = 'SELECT g.step, j.state FROM jobs j JOIN groups g ON g.id = j."group"'
-        found: dict[str, Counter[str]] = {}
-        try:
-            rows = self.site.rows(sql)
-        except sqlite3.OperationalError:  # the tables are still being made
-            return found
-        for row in rows:
-            found.setdefault(row["step"], Counter())[row["state"]] += 1
-        return found
-
-    def job(self, name: str) -> dict[str, Any]:
-        return dict(json.loads(self.fiducial("job", "show", name, "--json")))
-
 
 @pytest.fixture
-def place(tmp_path: Path, condor_pool: CondorPool) -> Iterator[Place]:
+def place(tmp_path: Path, condor_pool: CondorPool) -> Iterator[AtPool]:
     folder = tmp_path / "ein Ort ø"
     folder.mkdir()
-    made = Place(Site(folder), condor_pool)
+    made = AtPool(Site(folder), condor_pool)
     made.site.write(TUNE, "tune")
     try:
         yield made
@@ -129,20 +46,7 @@ def place(tmp_path: Path, condor_pool: CondorPool) -> Iterator[Place]:
         condor_pool.clear()
 
 
-def traces_agree(place: Place, campaign: Path) -> None:
-    """Every attempt in the ledger is the one of that number in the folder, with the same result."""
-    sql = """SELECT g.step, g.iteration, j.key, a.number, a.state, a.cause FROM attempts a
-             JOIN jobs j ON j.id = a.job JOIN groups g ON g.id = j."group" """
-    for row in place.site.rows(sql):
-        traces = campaign / ".fiducial" / row["step"] / f"{row['iteration']:02d}" / f"{row['key']}.{row['number']}"
-        result = traces / "result.json"
-        if result.exists():
-            assert json.loads(result.read_text())["cause"] == row["cause"], traces
-        else:
-            assert (traces / "revoked").exists(), traces
-
-
-def test_faser_by_hand_in_a_folder_that_was_moved(place: Place) -> None:
+def test_faser_by_hand_in_a_folder_that_was_moved(place: AtPool) -> None:
     """The seeds' folder, their commands, and convergence; followed only after it has ended."""
     site = calypso.build(place.folder / "a site")
     site.take_data("450-452", 300)
@@ -180,7 +84,7 @@ def test_faser_by_hand_in_a_folder_that_was_moved(place: Place) -> None:
     assert json.loads(place.fiducial("follow", str(moved), "--json"))["counts"] == found["counts"]
 
 
-def test_rescue_twice_with_a_follower_that_is_killed(place: Place) -> None:
+def test_rescue_twice_with_a_follower_that_is_killed(place: AtPool) -> None:
     gates = [place.gate(1, 1), place.gate(2, 3)]
     told = place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
     assert "follow it: fiducial follow tune" in told
@@ -218,7 +122,7 @@ def test_rescue_twice_with_a_follower_that_is_killed(place: Place) -> None:
 def test_rescue_dag_submitted_by_name_from_another_folder(tmp_path: Path, condor_pool: CondorPool) -> None:
     """The command of the seeds' guide, typed literally; after it the ways of today still work."""
     (tmp_path / "work").mkdir()
-    place = Place(Site(tmp_path / "work"), condor_pool)
+    place = AtPool(Site(tmp_path / "work"), condor_pool)
     place.site.write(TUNE, "tune")
     gates = [place.gate(1, 1), place.gate(2, 3)]
     place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
@@ -240,7 +144,7 @@ def test_rescue_dag_submitted_by_name_from_another_folder(tmp_path: Path, condor
     place.site.check()
 
 
-def test_held_and_released_by_hand_then_removed_and_resumed(place: Place) -> None:
+def test_held_and_released_by_hand_then_removed_and_resumed(place: AtPool) -> None:
     waiting = place.gate(1, 0, wait=True)
     place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
     dag = place.folder / "tune" / "tune.dag"
@@ -288,7 +192,7 @@ def test_held_and_released_by_hand_then_removed_and_resumed(place: Place) -> Non
     traces_agree(place, place.folder / "tune")
 
 
-def test_what_was_begun_here_ends_as_a_dag(place: Place) -> None:
+def test_what_was_begun_here_ends_as_a_dag(place: AtPool) -> None:
     gate = place.gate(2, 1)
     place.fiducial("run", "tune.toml", "--workers", "2", "--quiet", code=1)
     gate.unlink()
@@ -306,7 +210,7 @@ def test_what_was_begun_here_ends_as_a_dag(place: Place) -> None:
     traces_agree(place, place.folder / "tune")
 
 
-def test_a_dag_in_the_wrong_place_or_without_htcondor_says_so(place: Place) -> None:
+def test_a_dag_in_the_wrong_place_or_without_htcondor_says_so(place: AtPool) -> None:
     place.fiducial("run", "tune.toml", "--backend", "dagman")
     done = place.pool.ask("condor_submit_dag", "tune/tune.dag", folder=place.folder)
     assert done.returncode != 0
@@ -325,7 +229,7 @@ def test_a_dag_in_the_wrong_place_or_without_htcondor_says_so(place: Place) -> N
     assert "there is no command condor_submit_dag here" in done.stderr
 
 
-def test_cancelled_with_all_its_nodes(place: Place) -> None:
+def test_cancelled_with_all_its_nodes(place: AtPool) -> None:
     place.gate(1, 0, wait=True)
     place.fiducial("run", "tune.toml", "--backend", "dagman", "--submit")
     wait_for(lambda: (place.folder / "tune/.fiducial/reco/01/00000.1").exists(), "the job that waits", 60)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fiducial.batch.backend import Event, Finished, JobKey
+from fiducial.batch.backend import Event, Finished, JobKey, Lost
 from fiducial.batch.claims import read_result
 from fiducial.batch.planned.followed import FollowedJob, NodeState, Phase, PlannedBackend, key_number
 from fiducial.batch.queue.system import Bundle, Ref, Status
@@ -24,6 +25,9 @@ __all__ = ["DetachedBackend"]
 
 #: Which of several tasks of a job tells how it is.
 _ORDER = ("running", "held", "pending", "ended")
+#: After so many questions in vain, nobody will know any more.
+_MOST_ASKED = 3
+_STOPPED = Status("ended", "it was stopped, and Slurm does not say by whom", "removed")
 #: A folder's time that is older than this, in nanoseconds, will change with its content.
 _SETTLED = 2_000_000_000
 
@@ -69,6 +73,10 @@ class DetachedBackend(PlannedBackend):
         self._pause = site.fastest_poll
         self._refs: dict[JobKey, list[Ref]] = {}
         self._of_marks: dict[JobKey, str] = {}
+        self._asked: Counter[JobKey] = Counter()  # how often Slurm was asked what became of a job
+        self._stopped: set[JobKey] = set()  # by somebody of whom Slurm knows
+        self._ordered: set[JobKey] = set()  # by us
+        self._endings: dict[JobKey, Status] = {}
         self._begin_with(last_run(here))
 
     def _begin_with(self, run: Run | None) -> None:
@@ -102,9 +110,9 @@ class DetachedBackend(PlannedBackend):
 
     def _associate(self, key: JobKey, directory: Path) -> None:
         super()._associate(key, directory)
-        self._nodes[self._jobs[key].node] = NodeState()
         step, iteration, name = directory.parent.parent.name, int(directory.parent.name), directory.name
-        self._refs[key] = list(self._refs_of(step, iteration, name.rpartition(".")[0]))
+        refs = self._refs[key] = list(self._refs_of(step, iteration, name.rpartition(".")[0]))
+        self._nodes[self._jobs[key].node] = NodeState(_shown(refs[0]) if refs else "")
         prefix = self.plan.group(step, iteration).prefix
         if self.run is not None and prefix not in self._marks:
             folder = marks_folder(self.run, prefix)
@@ -173,15 +181,17 @@ class DetachedBackend(PlannedBackend):
             ref, status = min(there, key=lambda one: _ORDER.index(one[1].state))
             node = self._nodes[job.node]
             held = (status.reason or "held") if status.state == "held" else ""
-            if held != node.held or not node.name:
+            if held != node.held:
                 self._dirty.add(key)
-            node.name, node.held, node.host = f"{ref.native}_{ref.place}", held, status.host
+            node.name, node.held, node.host = _shown(ref), held, status.host
 
     def _is_missing(self, key: JobKey, found: Mapping[Ref, Status]) -> bool:
-        """Whether nobody runs a job any more of which no result is known."""
+        """Whether nobody runs a job any more of which no result is known, or none that says who stopped it."""
         job = self._jobs[key]
-        gone = not any(ref in found for ref in self._refs.get(key, ()))
-        return gone and not self._nodes[job.node].ended and read_result(job.directory) is None
+        there = [ref in found for ref in self._refs.get(key, ())]
+        if key in self._stopped:
+            return not all(there)
+        return not any(there) and not self._nodes[job.node].ended and read_result(job.directory) is None
 
     def _explain(self, keys: Sequence[JobKey]) -> None:
         """Ask what became of jobs that are in the queue no more and have left no result."""
@@ -192,8 +202,13 @@ class DetachedBackend(PlannedBackend):
         bundles = [bundle for bundle in self._bundles.values() if bundle.native in natives]
         told = self._slurm.endings(bundles, refs) if refs else {}
         for key in keys:
-            statuses = [told[ref] for ref in self._refs.get(key, ()) if ref in told]
+            statuses = [told[ref] for ref in self._refs.get(key, ()) if ref in told and told[ref].state == "ended"]
             by_hand = [one for one in statuses if one.cause and "DependencyNeverSatisfied" not in one.reason]
+            self._asked[key] += 1
+            if key in self._stopped:
+                if by_hand or self._asked[key] >= _MOST_ASKED:
+                    self._endings[key] = by_hand[0] if by_hand else _STOPPED
+                continue
             node = self._nodes[self._jobs[key].node]
             node.ended, node.held = time.time(), ""
             node.why = by_hand[0].reason if by_hand else "" if statuses else "Slurm knows nothing of it any more"
@@ -206,6 +221,21 @@ class DetachedBackend(PlannedBackend):
         if self._empty > 1 and self.run is not None and summed_up(self.here, self.run) is None:
             self.run.mark("gone")
 
+    def _examine(self, key: JobKey, job: FollowedJob) -> list[Event]:
+        """Of a runner that was stopped, Slurm knows by whom: a person, a time limit, or jobs that came first."""
+        result = read_result(job.directory)
+        if result is None or result.get("cause") != "stopped" or key in self._ordered:
+            return super()._examine(key, job)
+        status = self._endings.get(key)
+        if status is None and self.at_work:
+            self._stopped.add(key)
+            return []
+        status = status or _STOPPED
+        if status.cause == "lost":
+            return [self._end(key, Lost(*key, status.reason))]
+        told = {**self._ours(key, result), "state": "killed", "cause": status.cause, "message": status.reason}
+        return [self._end(key, Finished(*key, told))]
+
     def _after_end(self, key: JobKey, job: FollowedJob, node: NodeState) -> list[Event]:
         before = read_result(job.directory.with_suffix(f".{key_number(job.directory) - 1}")) or {}
         events = super()._after_end(key, job, node)
@@ -216,6 +246,10 @@ class DetachedBackend(PlannedBackend):
     def _end(self, key: JobKey, event: Event) -> Event:
         self._refs.pop(key, None)
         self._of_marks.pop(key, None)
+        self._stopped.discard(key)
+        self._ordered.discard(key)
+        self._endings.pop(key, None)
+        del self._asked[key]
         return super()._end(key, event)
 
     # ------------------------------------------------------------------------------------------------------- orders
@@ -225,6 +259,7 @@ class DetachedBackend(PlannedBackend):
         wanted = {key for key in jobs if key in self._jobs}
         self._slurm.cancel(self._tasks(wanted))
         self._unwanted |= wanted
+        self._ordered |= wanted
 
     def hold(self, jobs: Iterable[JobKey]) -> None:
         """Keep jobs from starting."""
@@ -238,6 +273,11 @@ class DetachedBackend(PlannedBackend):
 
     def _tasks(self, jobs: Iterable[JobKey]) -> list[Ref]:
         return [ref for key in jobs for ref in self._refs.get(key, ())]
+
+
+def _shown(ref: Ref) -> str:
+    """A task as Slurm's commands and its users name it."""
+    return f"{ref.native}_{ref.place}"
 
 
 def _written(path: Path) -> float:
