@@ -132,10 +132,10 @@ def test_what_fails_ends_all_behind_it_and_is_resumed(accounted: Place) -> None:
     traces_agree(place, place.folder / "tune")
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_between_two_arrays_and_repeated(accounted: Place, when: str) -> None:
+@pytest.mark.parametrize(("pool", "when"), [("place", "before"), ("accounted", "after")])
+def test_killed_between_two_arrays_and_repeated(pool: str, when: str, request: pytest.FixtureRequest) -> None:
     """Whether or not Slurm took the array at which we died, each is there once, and nothing ran before all were."""
-    place = accounted
+    place: Place = request.getfixturevalue(pool)
     place.gate(1, 0, wait=True)
     commands = place.folder.parent / "commands"
     commands.mkdir()
@@ -161,8 +161,11 @@ def test_killed_between_two_arrays_and_repeated(accounted: Place, when: str) -> 
     listed = str(place.pool.run("squeue", "-h", "-t", "all", "-o", "%F %Z")).splitlines()
     ours = {line.split()[0] for line in listed if f"{place.folder}/" in line}
     assert set(told["submitted"]) == ours
-    place.fiducial("campaign", "cancel", "tune")
+    said = place.fiducial("campaign", "cancel", "tune")
+    assert f"{told['arrays']} job arrays are taken out of Slurm's queue" in said
     wait_until_over(place)
+    assert not (place.folder / "tune/summary.txt").exists()
+    assert "cancelled" in place.fiducial("campaign", "show", "tune")
 
 
 def which(place: Place, command: str) -> str:
@@ -170,9 +173,7 @@ def which(place: Place, command: str) -> str:
     return found.stdout.strip()
 
 
-@pytest.mark.parametrize("pool", ["place", "accounted"])
-def test_cancelled_behind_our_back(pool: str, request: pytest.FixtureRequest) -> None:
-    place: Place = request.getfixturevalue(pool)
+def test_cancelled_behind_our_back(place: Place) -> None:
     waiting = [place.gate(1, file, wait=True) for file in (0, 3)]
     give(place)
     wait_for_the_first(place)
@@ -187,7 +188,6 @@ def test_cancelled_behind_our_back(pool: str, request: pytest.FixtureRequest) ->
     assert place.states()["reco"] == {"done": 3, "killed": 1}
     assert place.job("tune/reco/01/00000")["attempt"] == 1  # nobody has begun it again
 
-    waiting[0].touch()
     place.fiducial("campaign", "resume", "tune")
     wait_for((place.folder / "tune/.fiducial/reco/01/00000.2").exists, "the job that waits", 30)
     place.pool.run("scancel", "-u", getpass.getuser())
@@ -195,19 +195,4 @@ def test_cancelled_behind_our_back(pool: str, request: pytest.FixtureRequest) ->
     said = place.fiducial("follow", "tune", code=1)
     assert "nothing is in the queue any more" in said
     assert "was cancelled" in said
-    waiting[0].unlink()
-    place.fiducial("campaign", "resume", "tune")
-    found = json.loads(place.fiducial("follow", "tune", "--json"))
-    assert (found["state"], found["converged"]) == ("done", True)
     traces_agree(place, place.folder / "tune")
-
-
-def test_cancelled_by_us(place: Place) -> None:
-    place.gate(1, 0, wait=True)
-    give(place)
-    wait_for_the_first(place)
-    said = place.fiducial("campaign", "cancel", "tune")
-    assert "job arrays are taken out of Slurm's queue" in said
-    wait_until_over(place)
-    assert not (place.folder / "tune/summary.txt").exists()
-    assert "cancelled" in place.fiducial("campaign", "show", "tune")
