@@ -387,20 +387,24 @@ def export(
     folder: Annotated[
         Path | None, typer.Argument(help="With --to dagman: folder for the DAG; default: the campaign's.")
     ] = None,
-    to: Annotated[Export, typer.Option("--to", help="As what: all that the ledger knows, or a DAG.")] = Export.JSON,
+    to: Annotated[
+        Export, typer.Option("--to", help="As what: all that the ledger knows, a DAG, or job arrays.")
+    ] = Export.JSON,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: the terminal.")] = None,
     artifacts: Annotated[
         bool, typer.Option("--artifacts/--no-artifacts", help="With what each job published, and checksums.")
     ] = True,
-    submit: Annotated[bool, typer.Option("--submit", help="With --to dagman: give the DAG to DAGMan.")] = False,
+    submit: Annotated[bool, typer.Option("--submit", help="With --to dagman or slurm: submit it.")] = False,
     site: SiteName = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --to dagman: say what would be written; write nothing.")
+        bool, typer.Option("--dry-run", help="With --to dagman or slurm: say what would be written; write nothing.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="With --to dagman: print the outcome as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="With --to dagman: no progress.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="With --to dagman or slurm: print the outcome as JSON.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="With --to dagman or slurm: no progress.")] = False,
 ) -> None:
-    """Write a campaign as JSON, jobs, attempts, histories, metrics, published files; or what is left of it as a DAG."""
+    """Write a campaign as JSON: jobs, attempts, metrics, published files; or what is left of it for DAGMan or Slurm."""
     if to is Export.DAGMAN:
         from fiducial.cli.dagexport import export_dag
 
@@ -438,7 +442,7 @@ def _opened_for_export(output: Path | None) -> Any:
     from fiducial.core.errors import UsageError
 
     if output is not None:
-        raise UsageError("--output does not go with --to dagman", hint="give the DAG's folder behind the name")
+        raise UsageError("--output is for JSON, and does not go with --to dagman or slurm")
     return opened()
 
 
@@ -447,7 +451,7 @@ def _must_be_plain_export(folder: Path | None, submit: bool, site: str | None) -
 
     for said, word in ((folder, "a folder"), (submit or None, "--submit"), (site, "--site")):
         if said is not None:
-            raise UsageError(f"{word} goes with --to dagman", hint="--output names a file for the JSON")
+            raise UsageError(f"{word} goes with --to dagman or slurm", hint="--output names a file for the JSON")
 
 
 def _write(output: Path, text: Any) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "dag_site",
+    "from_here",
     "is_dag",
     "manager_view",
     "manager_words",
@@ -141,8 +142,8 @@ def tell_written(found: Mapping[str, Any], json_: bool) -> None:
 
         print_json(found)
         return
-    folder = _from_here(found["folder"])
-    typer.echo(f"campaign {found['campaign']}: {found['nodes']} jobs as nodes of {_from_here(found['dag'])}")
+    folder = from_here(found["folder"])
+    typer.echo(f"campaign {found['campaign']}: {found['nodes']} jobs as nodes of {from_here(found['dag'])}")
     if found["submitted"] is None:
         typer.echo(f"submit it: {folder}/submit.sh   (or the same command with --submit)")
     else:
@@ -150,7 +151,8 @@ def tell_written(found: Mapping[str, Any], json_: bool) -> None:
     typer.echo(f"follow it: fiducial follow {folder}")
 
 
-def _from_here(place: str) -> Path:
+def from_here(place: str) -> Path:
+    """A path as a person would type it."""
     path = Path(place)
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
@@ -230,12 +232,12 @@ def tell_resumed(found: Mapping[str, Any], json_: bool) -> None:
 
         print_json(found)
         return
-    what = f"{_from_here(found['dag'])}" + (f", by {Path(found['rescue']).name}" if found["rescue"] else "")
+    what = f"{from_here(found['dag'])}" + (f", by {Path(found['rescue']).name}" if found["rescue"] else "")
     if found["submitted"] is None:
         typer.echo(f"what is left of {what} would be submitted\ndry run: nothing was changed")
         return
     typer.echo(f"submitted what is left of {what}: DAGMan is job {found['submitted']}")
-    typer.echo(f"follow it: fiducial follow {_from_here(found['folder'])}")
+    typer.echo(f"follow it: fiducial follow {from_here(found['folder'])}")
 
 
 def is_at_work(folder: Path) -> bool:

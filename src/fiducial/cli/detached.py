@@ -170,7 +170,9 @@ def tell_given(found: Mapping[str, Any], json_: bool) -> None:
 
         print_json(found)
         return
-    folder = _from_here(found["folder"])
+    from fiducial.cli.dag import from_here
+
+    folder = from_here(found["folder"])
     if found["submitted"] is None:
         left = f"{found['left']} jobs are left" if "left" in found else "written"
         typer.echo(f"campaign {found['campaign']}: {left}")
@@ -182,11 +184,6 @@ def tell_given(found: Mapping[str, Any], json_: bool) -> None:
     typer.echo(f"campaign {found['campaign']}: {found['arrays']} job arrays in Slurm's queue, {first} to {last}")
     typer.echo("nothing of ours needs to run any more; the last of them writes summary.txt")
     typer.echo(f"follow it: fiducial follow {folder}")
-
-
-def _from_here(place: str) -> Path:
-    path = Path(place)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def site_of(folder: Path, name: str | None = None) -> SlurmSite:
