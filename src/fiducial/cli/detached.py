@@ -86,22 +86,43 @@ def export_detached(
         raise UsageError("--to slurm writes into the campaign's own folder", hint=f"leave out {folder}")
     chosen = slurm_site(site or "slurm")
     if dry_run:
-        from fiducial.cli.dagexport import must_rest
-
-        with scheduler.database.read() as connection:
-            must_rest(connection, campaign)
-        _tell_dry(campaign.name, json_)
+        _tell_dry(scheduler, campaign, json_)
         return
     tell_given(_give(scheduler, campaign, chosen, submit=submit, show=show), json_)
 
 
-def _tell_dry(name: str, json_: bool) -> None:
+def _tell_dry(scheduler: Scheduler, campaign: Campaign, json_: bool) -> None:
+    from fiducial.cli.dagexport import must_rest
+    from fiducial.ledger import queries
+
+    _must_be_new(campaign.folder)
+    with scheduler.database.read() as connection:
+        must_rest(connection, campaign)
+        groups = queries.group_rows(connection, campaign.id)
+    done = sum(group["done"] for group in groups)
     if json_:
         from fiducial.cli.output import print_json
 
-        print_json({"campaign": name, "submitted": None})
+        print_json({"campaign": campaign.name, "folder": str(campaign.folder), "done": done, "submitted": None})
         return
-    typer.echo(f"what is left of campaign {name} would be given to Slurm\ndry run: nothing was written")
+    typer.echo(f"campaign {campaign.name}: all but {done} jobs that are done would be given to Slurm")
+    typer.echo("dry run: nothing was written")
+
+
+def _must_be_new(folder: Path) -> None:
+    """See that Slurm was not given a campaign before; what was begun and broken off may go on.
+
+    Raises:
+        StateError: it was.
+    """
+    from fiducial.batch.slurm.detached.store import last_run
+
+    run = last_run(folder) if is_detached(folder) else None
+    if run is not None and run.is_marked("released"):
+        raise StateError(
+            f"Slurm was given the campaign in {folder} before",
+            hint=f"fiducial follow {folder} shows how far it is; fiducial campaign resume submits what is left",
+        )
 
 
 def _give(scheduler: Scheduler, campaign: Campaign, site: SlurmSite, *, submit: bool, show: bool) -> dict[str, Any]:
@@ -110,17 +131,10 @@ def _give(scheduler: Scheduler, campaign: Campaign, site: SlurmSite, *, submit: 
     Raises:
         StateError: Slurm was given it before.
     """
-    from fiducial.batch.slurm.detached.store import last_run
     from fiducial.engine import supervisor
 
     with supervisor.locked(campaign.folder):
-        run = last_run(campaign.folder) if is_detached(campaign.folder) else None
-        if run is not None and run.is_marked("released"):
-            raise StateError(
-                f"Slurm was given the campaign in {campaign.folder} before",
-                hint=f"fiducial follow {campaign.folder} shows how far it is; "
-                f"fiducial campaign resume {campaign.name} submits what is left",
-            )
+        _must_be_new(campaign.folder)
         if not is_detached(campaign.folder):
             _write(scheduler, campaign, site, show=show)
         return _submit(campaign.folder, site, submit=submit, show=show)
@@ -156,7 +170,7 @@ def _submit(folder: Path, site: SlurmSite, *, submit: bool = True, show: bool = 
         return {**found, "run": None, "arrays": None, "submitted": None}
     run = last_run(folder)
     if run is None or run.is_marked("released") or run.is_marked("gone"):
-        run = prepare(plan, slurm.most)
+        run = prepare(plan, min(slurm.most, site.max_array or slurm.most))
     with busy("submitting", show=show) as progress:
         Submitter(plan, run, slurm, site, progress).submit()
     numbers = [run.natives[array.name] for array in run.arrays]
@@ -238,14 +252,15 @@ def remove(folder: Path) -> None:
     if not is_detached(folder):
         return
     from fiducial.batch.slurm.detached.store import last_run, summed_up
-    from fiducial.batch.slurm.detached.submit import cancel
+    from fiducial.batch.slurm.detached.submit import Submitter
+    from fiducial.batch.slurm.detached.write import plan_in
     from fiducial.batch.slurm.system import Slurm
 
     run = last_run(folder)
     if run is None or run.is_marked("gone") or summed_up(folder, run) is not None:
         return
     site = site_of(folder)
-    count = cancel(run, Slurm(site))
+    count = Submitter(plan_in(folder), run, Slurm(site), site).take_back()
     typer.echo(f"{count} job arrays are taken out of Slurm's queue")
 
 

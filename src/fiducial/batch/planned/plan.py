@@ -238,7 +238,7 @@ def read_plan(here: Path, name: str = DAG_PLAN) -> Plan:
             layout=replace(Layout(), dag=data["dag"], number=numbers.__getitem__, local=frozenset(data["local"])),
         )
     except FileNotFoundError:
-        hint = "name the folder that holds the DAG file, as fiducial align --backend dagman has written it"
-        raise NotFoundError(f"there is no DAG of a campaign in {here}", hint=hint) from None
+        hint = "name the folder of a DAG, as --backend dagman has written it, or of a campaign begun with --detached"
+        raise NotFoundError(f"no campaign in {here} was given to DAGMan or Slurm", hint=hint) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file} is damaged: {error!r}", hint="export the campaign anew") from None

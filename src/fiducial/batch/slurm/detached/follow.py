@@ -112,7 +112,9 @@ class DetachedBackend(PlannedBackend):
         super()._associate(key, directory)
         step, iteration, name = directory.parent.parent.name, int(directory.parent.name), directory.name
         refs = self._refs[key] = list(self._refs_of(step, iteration, name.rpartition(".")[0]))
-        self._nodes[self._jobs[key].node] = NodeState(_shown(refs[0]) if refs else "")
+        # The second array is there for what needs more of something.
+        more = _before(directory).get("cause") in ("memory", "wall_time")
+        self._nodes[self._jobs[key].node] = NodeState(_shown(refs[-1 if more else 0]) if refs else "")
         prefix = self.plan.group(step, iteration).prefix
         if self.run is not None and prefix not in self._marks:
             folder = marks_folder(self.run, prefix)
@@ -237,7 +239,7 @@ class DetachedBackend(PlannedBackend):
         return [self._end(key, Finished(*key, told))]
 
     def _after_end(self, key: JobKey, job: FollowedJob, node: NodeState) -> list[Event]:
-        before = read_result(job.directory.with_suffix(f".{key_number(job.directory) - 1}")) or {}
+        before = _before(job.directory)
         events = super()._after_end(key, job, node)
         if node.why or before.get("state") != "failed":
             return events
@@ -273,6 +275,11 @@ class DetachedBackend(PlannedBackend):
 
     def _tasks(self, jobs: Iterable[JobKey]) -> list[Ref]:
         return [ref for key in jobs for ref in self._refs.get(key, ())]
+
+
+def _before(directory: Path) -> Mapping[str, Any]:
+    """The result of the attempt before the one of a directory."""
+    return read_result(directory.with_suffix(f".{key_number(directory) - 1}")) or {}
 
 
 def _shown(ref: Ref) -> str:

@@ -7,7 +7,7 @@ in its name that was written down before; so after a crash one question finds th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 
 from fiducial.batch.planned.plan import Plan
@@ -22,7 +22,7 @@ from fiducial.batch.slurm.system import Slurm
 from fiducial.core.errors import BackendError, QueueFullError
 from fiducial.storage.replace import replace_text
 
-__all__ = ["Submitter", "cancel"]
+__all__ = ["Submitter"]
 
 Progress = Callable[[int, int], None]
 
@@ -55,6 +55,13 @@ class Submitter:
             raise self._given_up(error) from None
         self.slurm.let_go(self.run.natives[array.name] for array in self.run.arrays if not array.after)
         self.run.mark("released")
+
+    def take_back(self) -> int:
+        """Take all out of the queue, running or not; how many arrays were known there."""
+        self._find()
+        if not self.run.is_marked("released"):
+            self.run.mark("gone")
+        return _cancel(self.run, self.slurm)
 
     def _find(self) -> None:
         """Whoever began before may have died between Slurm's answer and its note."""
@@ -91,17 +98,14 @@ class Submitter:
         """Nothing has begun yet, so that all can be taken back."""
         if error.transient and not isinstance(error, QueueFullError):
             return BackendError(error.message, hint="nothing runs yet; the same command goes on", transient=True)
-        cancel(self.run, self.slurm)
-        self.run.mark("gone")
+        self.take_back()
         hint = error.hint
         if isinstance(error, QueueFullError):
             hint = "without --detached, fiducial run submits as many at a time as the queue takes"
         return BackendError(f"{error.message}; nothing of the campaign is in the queue", hint=hint)
 
 
-def cancel(run: Run, slurm: Slurm) -> int:
-    """Take all arrays of a submission out of the queue; how many were known there."""
-    natives: Iterable[str] = run.natives.values()
-    for words in portions(list(natives)):
+def _cancel(run: Run, slurm: Slurm) -> int:
+    for words in portions(list(run.natives.values())):
         slurm.cancel_all(words)
     return len(run.natives)
