@@ -241,8 +241,10 @@ def tell_resumed(found: Mapping[str, Any], json_: bool) -> None:
 
 
 def is_at_work(folder: Path) -> bool:
-    """Whether DAGMan has the campaign in a folder, and has not ended."""
-    view = manager_view(folder)
+    """Whether DAGMan or Slurm was given the campaign in a folder, and has not ended."""
+    from fiducial.cli.detached import given_view
+
+    view = manager_view(folder) or given_view(folder)
     return view is not None and view["phase"] in ("queued", "running", "held")
 
 

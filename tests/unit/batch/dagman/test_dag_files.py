@@ -220,7 +220,7 @@ def test_the_plan_is_read_where_the_folder_is_by_then(make_plan: Any, tmp_path: 
     (moved / DAG_PLAN).write_text("{}")
     with pytest.raises(DataError, match="is damaged"):
         read_plan(moved)
-    with pytest.raises(NotFoundError, match="no DAG of a campaign"):
+    with pytest.raises(NotFoundError, match="was given to DAGMan or Slurm"):
         read_plan(tmp_path)
 
 

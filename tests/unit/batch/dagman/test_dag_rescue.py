@@ -11,9 +11,9 @@ import pytest
 from campaigns import fan, step
 from fiducial.batch.dagman.control import manager, rescue_file
 from fiducial.batch.dagman.finish import main as finish
-from fiducial.batch.dagman.plan import Plan
 from fiducial.batch.dagman.rescue import complete_rescue
 from fiducial.batch.dagman.write import write
+from fiducial.batch.planned.plan import Plan
 
 #: As HTCondor 23.9 writes it.
 PARTIAL = """\
