@@ -67,5 +67,5 @@ def say_ready(campaign: Campaign, what: str) -> str:
     if supervisor.is_running(campaign.folder):
         return f"{what}; the engine that runs the campaign takes them up"
     if is_at_work(campaign.folder):
-        return f"{what}; to tell the batch system, as DAGMan is at work: fiducial follow {campaign.name}"
+        return f"{what}; to tell the batch system, which is at work: fiducial follow {campaign.name}"
     return f"{what}; to run them: fiducial campaign resume {campaign.name}"
