@@ -54,9 +54,9 @@ def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | N
 def _passed_on(scheduler: Scheduler, campaign: Campaign) -> str:
     """Have HTCondor do what was ordered for jobs of a DAG: what merely ended, DAGMan would begin again."""
     from fiducial.batch.dagman.follow import DagBackend
-    from fiducial.engine import dagfollow
+    from fiducial.engine import follow
 
-    dagfollow.follow(scheduler, campaign, DagBackend(campaign.folder), once=True)
+    follow.follow(scheduler, campaign, DagBackend(campaign.folder), once=True)
     return "HTCondor was told; DAGMan may try again what was ended in the queue"
 
 
