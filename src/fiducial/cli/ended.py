@@ -32,7 +32,7 @@ def only(states: Sequence[JobState] | None, allowed: Collection[str], what: str)
 def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | None = None) -> str:
     """Have orders for attempts under way carried out; says by whom. Without an engine it is done here and now."""
     from fiducial import settings
-    from fiducial.cli.dag import is_at_work
+    from fiducial.cli.dag import is_at_work, is_dag
     from fiducial.cli.sites import backend_of, chosen_site
 
     if supervisor.is_running(campaign.folder):
@@ -40,7 +40,7 @@ def end_left(scheduler: Scheduler, campaign: Campaign, jobs: Collection[int] | N
     if not campaign.folder.is_dir():
         supervisor.claim_folder(campaign.folder, scheduler.database, campaign.name)
     with supervisor.locked(campaign.folder):
-        if jobs is not None and is_at_work(campaign.folder):
+        if jobs is not None and is_dag(campaign.folder) and is_at_work(campaign.folder):
             return _passed_on(scheduler, campaign)
         with scheduler.database.read() as connection:
             sites = supervisor.sites_of(connection, campaign.id)
