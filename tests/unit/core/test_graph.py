@@ -178,6 +178,17 @@ def workflows(draw: st.DrawFn) -> Workflow:
     return workflow(steps, iteration={"max": 3})
 
 
+def test_lines_that_pass_beside_long_names_leave_them_room() -> None:
+    steps: dict[str, dict[str, Any]] = {name: {"after": []} for name in ("a0", "a3")}
+    for name in ("a1", "a_rather_long_name_of_a_step5", "a_rather_long_name_of_a_step7"):
+        steps[name] = {"iterate": True}
+    for name, parents in {"a2": ["a0", "a1"], "a4": ["a0", "a3", "a1"], "a6": ["a0", "a1"]}.items():
+        steps[name] = {"after": [{"step": parent} for parent in parents]}
+    lines = text_graph(workflow(steps, iteration={"max": 3}), {}).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any("│ a_rather_long_name_of_a_step7 │" in line for line in lines)
+
+
 @settings(max_examples=40, deadline=None)
 @given(workflows())
 def test_any_workflow_fits(made: Workflow) -> None:

@@ -108,15 +108,23 @@ class _Drawing:
 
     def _columns(self) -> dict[Node, int]:
         """The middle column of every node; for long edges, of every row they pass."""
-        totals = [sum(self._width(node) + _GAP for node in row) - _GAP for row in self.layout.rows]
+        gaps = [self._gap(row) for row in self.layout.rows]
+        totals = [
+            sum(self._width(node) + gap for node in row) - gap for row, gap in zip(self.layout.rows, gaps, strict=True)
+        ]
         middle = max(totals) // 2 + 3
         columns: dict[Node, int] = {}
-        for row, total in zip(self.layout.rows, totals, strict=True):
+        for row, total, gap in zip(self.layout.rows, totals, gaps, strict=True):
             x = middle - total // 2
             for node in row:
                 columns.setdefault(node, x + self._width(node) // 2)
-                x += self._width(node) + _GAP
+                x += self._width(node) + gap
         return columns
+
+    def _gap(self, row: Sequence[Node]) -> int:
+        """Characters between neighbours: fewer where lines pass that had no part in the choice of rows."""
+        room = _WIDTH - 6 - sum(self._width(node) for node in row)
+        return min(_GAP, max(1, room // max(1, len(row) - 1)))
 
     def _links(self, row: int) -> list[Link]:
         here = set(self.layout.rows[row]) if row >= 0 else set()
