@@ -25,8 +25,7 @@ help: ## show this list
 demo: .venv/.ready ## run the demonstration (options by ARGS="...")
 	@$(BIN)/fiducial demo $(ARGS)
 
-test: .venv/.ready .venv/.docs ## set up what tests need, then lint, documentation and every tier of tests
-	@scripts/test-needs
+test: .venv/.ready ## set up what tests need, then lint, documentation and every tier of tests
 	@$(BIN)/python scripts/run_tests.py $(ARGS)
 
 unit: .venv/.ready ## run the tests that need no service (under a minute)

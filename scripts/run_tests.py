@@ -18,8 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Two at a time where tests share nothing; those of faults want a machine that does little else.
 TIERS = {
     "unit": ["-n", "2"],
-    "integration/alignment": ["-n", "2"],
-    "integration": ["-n", "2", "--dist", "loadgroup", "--ignore=tests/integration/alignment"],
+    "integration": ["-n", "2", "--dist", "loadgroup"],
     "batch": ["-n", "6", "--dist", "loadgroup", "--no-loadscope-reorder"],  # jobs of a pool mostly sleep
     "faults": [],
 }
@@ -47,13 +46,18 @@ def say(text: str) -> None:
     print(f"\n── {text}", flush=True)
 
 
-def make(*targets: str) -> Iterator[Outcome]:
-    """Run targets of the Makefile beside each other, and show one after the other what they print."""
+def setup_and_make(*targets: str) -> Iterator[Outcome]:
+    """Set up what tests need, which is mostly fetched, and make targets of the Makefile beside it.
+
+    What the targets print is shown afterwards, one after the other.
+    """
     command = ["make", "--no-print-directory"]
     started = [
         subprocess.Popen([*command, target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for target in targets
     ]
+    say(f"scripts/test-needs, beside make {' '.join(targets)}")
+    yield Outcome("setup", subprocess.run([ROOT / "scripts" / "test-needs"], cwd=ROOT).returncode == 0)
     for target, process in zip(targets, started, strict=True):
         say(f"make {target}")
         print(process.communicate()[0], end="", flush=True)
@@ -90,7 +94,7 @@ def count(name: str, ok: bool, report: Path) -> Outcome:
 def main() -> int:
     """Run all checks and give the exit code."""
     start = time.monotonic()
-    outcomes = [*make("lint", "docs"), *(tier(name, options) for name, options in TIERS.items())]
+    outcomes = [*setup_and_make("lint", "docs"), *(tier(name, options) for name, options in TIERS.items())]
     total = Outcome(
         "make test",
         all(outcome.ok for outcome in outcomes),

@@ -33,6 +33,10 @@ def own_recipe(folder: Path, *changes: tuple[str, str]) -> Path:
     return path
 
 
+#: Tests of the same finished alignment, which one worker makes for all of them.
+of_two_steps = pytest.mark.xdist_group("two steps")
+
+
 @pytest.fixture(scope="module")
 def two_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which FASER's two steps ran twice."""
@@ -43,6 +47,7 @@ def two_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@of_two_steps
 def test_the_files_of_every_step_are_there(two_steps: Path) -> None:
     campaign = two_steps / NAME
     for number in (1, 2):
@@ -64,6 +69,7 @@ def test_the_files_of_every_step_are_there(two_steps: Path) -> None:
     assert published["size"] == Path(published["path"]).stat().st_size
 
 
+@of_two_steps
 def test_iterations_used_up_are_said_and_gone_on_with(two_steps: Path) -> None:
     words = (*SIMULATED, "--recipe", "faser-3st")
     told = align(two_steps, *words, "-i", "2")
@@ -106,6 +112,7 @@ def test_recipes_that_cannot_be_taken_write_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
+@of_two_steps
 def test_too_many_rejects_end_the_campaign(two_steps: Path, tmp_path: Path) -> None:
     """Verdict 26: the job fails with that sentence, and constants of an earlier work there are not taken."""
     own_recipe(tmp_path, ("hugecut = 2000.0", "hugecut = 1.0"), ("max_residual = 0.05 ", "max_residual = 10.0 "))
@@ -123,6 +130,7 @@ def test_too_many_rejects_end_the_campaign(two_steps: Path, tmp_path: Path) -> N
     assert "records are rejected in loop 1, more than a third" in log
 
 
+@of_two_steps
 def test_four_stations_against_an_aligned_spectrometer(two_steps: Path, tmp_path: Path) -> None:
     """With constants of the three behind, the usual recipe is the one for the station in front."""
     before = two_steps / NAME / "iter02" / "inputforalign.txt"
