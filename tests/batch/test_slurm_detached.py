@@ -85,11 +85,13 @@ def wait_for_the_first(place: Place) -> None:
 
 def test_a_campaign_that_nobody_of_ours_looks_after(place: Place) -> None:
     """It converges in its second iteration of three; the third is never begun, and what comes behind is."""
+    waiting = place.gate(1, 0, wait=True)
     told = json.loads(give(place, "--json"))
     assert len(told["submitted"]) == told["arrays"]
     assert "Slurm was given the campaign" in place.refused(5, "run", "tune.toml", "--site", "cluster", "--detached")
     assert "is Slurm's" in place.refused(5, "run", "tune.toml")
     assert "at work" in place.fiducial("campaign", "show", "tune")
+    waiting.unlink()
     wait_until_over(place)
     campaign = place.folder / "tune"
     assert (campaign / "report.txt").read_text().split() == ["4", "8"]
@@ -124,8 +126,10 @@ def test_what_fails_ends_all_behind_it_and_is_resumed(accounted: Place) -> None:
 
     gate.unlink()
     assert "13 jobs are left" in place.fiducial("campaign", "resume", "tune", "--dry-run")
+    waiting = place.gate(2, 0, wait=True)
     place.fiducial("campaign", "resume", "tune")
     assert "Slurm is at work" in place.refused(5, "campaign", "resume", "tune")
+    waiting.unlink()
     found = json.loads(place.fiducial("follow", "tune", "--json"))
     assert (found["state"], found["converged"], found["iteration"]) == ("done", True, 2)
     assert [place.job(f"tune/reco/01/0000{n}")["attempt"] for n in (0, 1, 2)] == [1, 2, 2]
