@@ -9,6 +9,7 @@ from pathlib import Path
 from fiducial.batch.htcondor.schedd import LABEL, Schedd
 from fiducial.core.errors import BackendError
 from fiducial.core.variables import nearest
+from fiducial.storage.replace import replace_text
 
 __all__ = ["must_be_known"]
 
@@ -35,7 +36,7 @@ def must_be_known(schedd: Schedd, name: str | None, queue: Path) -> Iterator[Non
             _must_be_listed(schedd, name, error)
         raise
     if name and _read(taken) != name:
-        taken.write_text(name, "utf-8")
+        replace_text(taken, name)
 
 
 def _read(path: Path) -> str:
