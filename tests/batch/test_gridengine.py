@@ -49,7 +49,9 @@ def test_a_cpu_time_is_asked_for_and_our_own_limit_speaks_first(player: Player) 
     player.play()
     assert player.last("a")["cause"] == "cpu_time"
     number = player.last("a")["backend_id"].split(".")[0]
-    assert "h_cpu=92" in player.rig.pool.run("qacct", "-j", number)
+    account = ("qacct", "-j", number)  # it is written late
+    pool = player.rig.pool
+    pool.wait_for(lambda: "h_cpu=92" in pool.ask(*account).stdout, f"an account of job {number} with its limit")
 
 
 def test_jobs_outlive_a_crash_of_the_qmaster(player: Player) -> None:
