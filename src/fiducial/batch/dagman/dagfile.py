@@ -74,9 +74,9 @@ class DagFile:
             return True
         if iteration == 1:
             return False
-        return (
-            bool(self.plan.until) or self._count(self._sinks(iteration - 1)) * self._count(self._roots(iteration)) > 1
-        )
+        # A single node on either side stands for the dependencies itself, and saves DAGMan a look at its log.
+        sides = self._sinks(iteration - 1), self._roots(iteration)
+        return bool(self.plan.until) or min(map(self._count, sides)) > 1
 
     def text(self) -> Iterator[str]:
         """The whole file."""

@@ -154,6 +154,21 @@ def test_many_to_many_is_a_join_and_never_all_pairs(make_plan: Any) -> None:
     assert lines(pairs, "PARENT")[7] == "PARENT a_00007 CHILD b_00007"
 
 
+def test_an_iteration_that_nothing_begins_waits_for_the_last_one_itself(make_plan: Any) -> None:
+    steps = {"reco": step(iterate=True, fanout=fan(2)), "fit": step(iterate=True, after=["reco"])}
+    plan = make_plan(steps, iteration={"max": 2})
+    assert lines(plan, "PARENT")[1] == "PARENT fit_01 CHILD reco_02_00000 reco_02_00001"
+    assert ".begin" not in text(plan)
+
+
+def test_an_iteration_of_many_after_many_begins_with_one_node(make_plan: Any) -> None:
+    plan = make_plan({"reco": step(iterate=True, fanout=fan(2))}, iteration={"max": 2})
+    assert lines(plan, "PARENT") == [
+        "PARENT reco_01_00000 reco_01_00001 CHILD iter02.begin",
+        "PARENT iter02.begin CHILD reco_02_00000 reco_02_00001",
+    ]
+
+
 def test_what_runs_beside_the_iterations_is_waited_for_before_they_may_end(make_plan: Any) -> None:
     plan = make_plan({"fit": step(iterate=True), "beside": step(fanout=fan(2))}, **UNTIL)
     assert "PARENT fit_01 beside_00000 beside_00001 CHILD iter02.begin" in lines(plan, "PARENT")
