@@ -119,7 +119,7 @@ class Agent:
     # ------------------------------------------------------------ starting
 
     def recover(self, jobs: Collection[int] | None = None) -> int:
-        """Take over what an agent of this site that died has left; how many attempts there were.
+        """Take over what an agent of this site that died has left; how many attempts there were at the jobs meant.
 
         What finished in the meantime is reported, what still runs is followed, the rest is run again.
 
@@ -150,7 +150,7 @@ class Agent:
             # That an engine died is no fault of the job, so it costs it no retry.
             self._take(events, lost_cause="stopped")
             self.flush()
-        return len(left)
+        return sum(jobs is None or attempt.job in jobs for attempt in left)
 
     # ------------------------------------------------------------ the loop
 

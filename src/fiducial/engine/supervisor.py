@@ -318,7 +318,7 @@ def end_left(
         site: where they are; the backend is that site's.
 
     Returns:
-        How many attempts there were.
+        How many attempts there were at these jobs.
     """
     agent = Agent(scheduler, backend, campaign, site=site)
     try:

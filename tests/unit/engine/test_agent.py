@@ -113,6 +113,17 @@ def test_what_an_engine_that_died_has_left_is_taken_over(stage: Stage) -> None:
     assert [key_of(spec) for spec in backend.submitted] == [(3, 2)]
 
 
+def test_of_a_queue_all_is_taken_over_and_only_what_was_meant_is_counted(stage: Stage) -> None:
+    class Queue(ScriptedBackend):
+        outlives = True
+
+    campaign = stage.create({"a": step(fanout=fan(3))})
+    die(stage, campaign, Queue(silent, slots=3))
+    agent = Agent(stage.scheduler, Queue(), campaign)
+    assert agent.recover({2}) == 1
+    assert {stage.attempts(job)[0]["agent"] for job in (1, 2, 3)} == {agent.lease.agent}
+
+
 def test_an_engine_that_comes_back_late_cannot_touch_what_was_taken_over(stage: Stage) -> None:
     campaign = stage.create({"a": step()})
     old_backend = ScriptedBackend(silent)
