@@ -11,15 +11,15 @@ help: ## show this list
 	@echo "make TARGET, where TARGET is:"
 	@sed -nE 's/^([.a-z]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-.venv: .venv/.ready ## make the environment alone (1-3 minutes the first time)
+.venv: .venv/.ready ## make the environment alone (half a minute to 3 minutes the first time)
 
-.venv/.ready: pyproject.toml scripts/venv scripts/python
+.venv/.ready: pyproject.toml scripts/venv scripts/install scripts/python
 	@scripts/venv -e '.[all]' $(GROUPS_OF_TOOLS)
 	@touch $@
 
 .venv/.docs: .venv/.ready
-	@echo "Adding what the documentation needs (about 20 s)"
-	@$(BIN)/python -m pip install -qq --group docs
+	@echo "Adding what the documentation needs (about 10 s)"
+	@scripts/install --group docs
 	@touch $@
 
 demo: .venv/.ready ## run the demonstration (options by ARGS="...")

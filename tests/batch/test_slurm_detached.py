@@ -111,6 +111,27 @@ def test_a_campaign_that_nobody_of_ours_looks_after(place: Place) -> None:
     assert "has done all" in place.refused(5, "campaign", "resume", "tune")
 
 
+def test_what_was_begun_here_is_given_to_slurm(place: Place) -> None:
+    gate = place.gate(2, 1)
+    place.fiducial("run", "tune.toml", "--workers", "2", "--quiet", code=1)
+    gate.unlink()
+    to_slurm = ("campaign", "export", "tune", "--to", "slurm", "--site", "cluster")
+    plan = json.loads(place.fiducial(*to_slurm, "--dry-run", "--json"))
+    assert plan["left"] == 8  # one of iteration 2 and its fit, all of iteration 3, the report
+    assert plan["arrays"][0] == {"name": "reco_02", "tasks": "2", "after": []}
+    told = [line.split() for line in place.fiducial(*to_slurm, "--dry-run").splitlines()]
+    assert ["reco_02.again", "2", "reco_02"] in told
+    assert not (place.folder / "tune/.fiducial/.detached").exists()
+    given = json.loads(place.fiducial(*to_slurm, "--submit", "--json"))
+    assert given["arrays"] == len(plan["arrays"])
+    assert "Slurm was given the campaign" in place.refused(5, *to_slurm, "--dry-run")
+    found = json.loads(place.fiducial("follow", "tune", "--json"))
+    assert (found["state"], found["converged"], found["iteration"]) == ("done", True, 2)
+    assert place.job("tune/reco/02/00001")["attempt"] == 2
+    assert (place.folder / "tune/report.txt").read_text().split() == ["4", "8"]
+    traces_agree(place, place.folder / "tune")
+
+
 def test_what_fails_ends_all_behind_it_and_is_resumed(accounted: Place) -> None:
     place = accounted
     gate = place.gate(1, 1)

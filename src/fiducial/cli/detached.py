@@ -13,6 +13,10 @@ from fiducial.core.errors import StateError, UsageError
 from fiducial.core.places import is_detached
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from fiducial.batch.planned.plan import Plan
+    from fiducial.batch.slurm.detached.arrays import Array
     from fiducial.batch.slurm.detached.store import Run
     from fiducial.batch.slurm.site import SlurmSite
     from fiducial.batch.slurm.system import Slurm
@@ -31,6 +35,9 @@ __all__ = [
     "start",
     "tell_given",
 ]
+
+#: So many names in a line, for people.
+_SHOWN = 4
 
 
 def slurm_site(name: str | None) -> SlurmSite:
@@ -86,27 +93,55 @@ def export_detached(
         raise UsageError("--to slurm writes into the campaign's own folder", hint=f"leave out {folder}")
     chosen = slurm_site(site or "slurm")
     if dry_run:
-        _tell_dry(scheduler, campaign, json_)
+        _tell_dry(scheduler, campaign, chosen, json_)
         return
     tell_given(_give(scheduler, campaign, chosen, submit=submit, show=show), json_)
 
 
-def _tell_dry(scheduler: Scheduler, campaign: Campaign, json_: bool) -> None:
-    from fiducial.cli.dagexport import must_rest
-    from fiducial.ledger import queries
+def _tell_dry(scheduler: Scheduler, campaign: Campaign, site: SlurmSite, json_: bool) -> None:
+    """Say which arrays Slurm would be given."""
+    from fiducial.batch.slurm.detached.arrays import arrays_of
+    from fiducial.batch.slurm.detached.write import left_of
+    from fiducial.batch.slurm.system import Slurm
+    from fiducial.cli.output import print_json, print_table
 
     _must_be_new(campaign.folder)
     with scheduler.database.read() as connection:
-        must_rest(connection, campaign)
-        groups = queries.group_rows(connection, campaign.id)
-    done = sum(group["done"] for group in groups)
+        plan = _plan(connection, campaign, site)
+    left, last = left_of(plan)
+    arrays = arrays_of(plan, left, last, _most(Slurm(site), site))
+    jobs = sum(map(len, left.values()))
     if json_:
-        from fiducial.cli.output import print_json
-
-        print_json({"campaign": campaign.name, "folder": str(campaign.folder), "done": done, "submitted": None})
+        named = [{"name": one.name, "tasks": one.tasks, "after": [name for _, name in one.after]} for one in arrays]
+        found = {"campaign": campaign.name, "folder": str(campaign.folder), "site": site.name}
+        print_json({**found, "left": jobs, "arrays": named, "submitted": None})
         return
-    typer.echo(f"campaign {campaign.name}: all but {done} jobs that are done would be given to Slurm")
-    typer.echo("dry run: nothing was written")
+    typer.echo(f"campaign {campaign.name}: {jobs} jobs are left; Slurm would be given {len(arrays)} job arrays\n")
+    print_table(("array", "tasks", "waits for"), [(one.name, one.tasks, _waits_for(one)) for one in arrays])
+    typer.echo("\ndry run: nothing was written")
+
+
+def _waits_for(array: Array) -> str:
+    names = [name for _, name in array.after]
+    return " ".join(names) if len(names) <= _SHOWN else f"{' '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more"
+
+
+def _plan(connection: Connection, campaign: Campaign, site: SlurmSite) -> Plan:
+    """What is left of a campaign in the ledger, which must rest."""
+    from dataclasses import replace
+
+    from fiducial.batch.slurm.detached.write import LAYOUT
+    from fiducial.cli.dag import must_not_be_dag, plan_of
+    from fiducial.cli.dagexport import must_rest, prepared_of
+
+    must_not_be_dag(campaign.folder)
+    must_rest(connection, campaign)
+    return replace(plan_of(prepared_of(connection, campaign), site, ledger=campaign.ledger), layout=LAYOUT)
+
+
+def _most(slurm: Slurm, site: SlurmSite) -> int:
+    """Tasks that an array may have."""
+    return min(slurm.most, site.max_array or slurm.most)
 
 
 def _must_be_new(folder: Path) -> None:
@@ -141,19 +176,14 @@ def _give(scheduler: Scheduler, campaign: Campaign, site: SlurmSite, *, submit: 
 
 
 def _write(scheduler: Scheduler, campaign: Campaign, site: SlurmSite, *, show: bool) -> None:
-    from dataclasses import replace
-
-    from fiducial.batch.slurm.detached.write import LAYOUT, write_plan
-    from fiducial.cli.dag import must_not_be_dag, plan_of
-    from fiducial.cli.dagexport import align, must_rest, prepared_of
+    from fiducial.batch.slurm.detached.write import write_plan
+    from fiducial.cli.dagexport import align
     from fiducial.cli.opened import busy
 
-    must_not_be_dag(campaign.folder)
     with scheduler.database.read() as connection, busy("writing what jobs do", show=show) as progress:
-        must_rest(connection, campaign)
-        plan = plan_of(prepared_of(connection, campaign), site, ledger=campaign.ledger)
+        plan = _plan(connection, campaign, site)
         align(connection, campaign)
-        write_plan(replace(plan, layout=LAYOUT), site, progress)
+        write_plan(plan, site, progress)
 
 
 def _submit(folder: Path, site: SlurmSite, *, submit: bool = True, show: bool = True) -> dict[str, Any]:
@@ -170,7 +200,7 @@ def _submit(folder: Path, site: SlurmSite, *, submit: bool = True, show: bool = 
         return {**found, "run": None, "arrays": None, "submitted": None}
     run = last_run(folder)
     if run is None or run.is_marked("released") or run.is_marked("gone"):
-        run = prepare(plan, min(slurm.most, site.max_array or slurm.most))
+        run = prepare(plan, _most(slurm, site))
     with busy("submitting", show=show) as progress:
         Submitter(plan, run, slurm, site, progress).submit()
     numbers = [run.natives[array.name] for array in run.arrays]
