@@ -14,7 +14,7 @@ class OpenPbs(Rig):
 
     kind = "pbs"
     fixture = "simulated_openpbs"
-    many = 200
+    many = 1000
     refused: ClassVar[dict[str, Any]] = {"queue": "nosuch"}
 
     def hold(self, names: Sequence[str]) -> None:
