@@ -54,22 +54,21 @@ def compile_once() -> None:
     compileall.compile_dir(ROOT / "src", quiet=2)
 
 
-def setup_and_make(*targets: str) -> Iterator[Outcome]:
-    """Set up what tests need, which is mostly fetched, and make targets of the Makefile beside it.
+def setup_beside(commands: dict[str, list[str]]) -> Iterator[Outcome]:
+    """Set up what tests need, which is mostly fetched, and run commands beside it, which mostly compute.
 
-    What the targets print is shown afterwards, one after the other.
+    What they print is shown afterwards, one after the other.
     """
-    command = ["make", "--no-print-directory"]
-    started = [
-        subprocess.Popen([*command, target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for target in targets
-    ]
-    say(f"scripts/test-needs, beside make {' '.join(targets)}")
+    say(f"scripts/test-needs, beside {', '.join(commands)}")
+    started = {
+        name: subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for name, command in commands.items()
+    }
     yield Outcome("setup", subprocess.run([ROOT / "scripts" / "test-needs"], cwd=ROOT).returncode == 0)
-    for target, process in zip(targets, started, strict=True):
-        say(f"make {target}")
+    for name, process in started.items():
+        say(" ".join(commands[name]))
         print(process.communicate()[0], end="", flush=True)
-        yield Outcome(target, process.returncode == 0)
+        yield Outcome(name, process.returncode == 0)
 
 
 def tier(name: str, options: list[str]) -> Outcome:
@@ -103,7 +102,13 @@ def main() -> int:
     """Run all checks and give the exit code."""
     start = time.monotonic()
     compile_once()
-    outcomes = [*setup_and_make("lint", "docs"), *(tier(name, options) for name, options in TIERS.items())]
+    make = ["make", "--no-print-directory"]
+    beside = {
+        "lint": [*make, "lint"],
+        "docs": [*make, "docs"],
+        "kernels": [sys.executable, "scripts/compile_kernels.py"],
+    }
+    outcomes = [*setup_beside(beside), *(tier(name, options) for name, options in TIERS.items())]
     total = Outcome(
         "make test",
         all(outcome.ok for outcome in outcomes),
