@@ -35,7 +35,10 @@ WHY_NOT = pytest.StashKey[str]()
 
 
 #: What takes longest begins first; tests of the same group share a worker, and so a pool.
-GROUPS = ("conformance condor_pool", "slurm_pool", "dagman 0", "dagman 1", "test_htcondor", "condor_pool")
+GROUPS = (
+    *("slurm_pool", "conformance condor_pool", "gridengine_pool", "simulated_openpbs", "simulated_lsf"),
+    *("slurm_pool_with_accounting", "test_htcondor", "dagman 1", "dagman 0", "condor_pool"),
+)
 
 
 def group_of(item: pytest.Item, number: int) -> str:
