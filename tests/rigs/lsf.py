@@ -14,7 +14,6 @@ class Lsf(Rig):
 
     kind = "lsf"
     fixture = "simulated_lsf"
-    many = 1000
     refused: ClassVar[dict[str, Any]] = {"queue": "nosuch"}
 
     def hold(self, names: Sequence[str]) -> None:

@@ -14,7 +14,6 @@ class OpenPbs(Rig):
 
     kind = "pbs"
     fixture = "simulated_openpbs"
-    many = 1000
     refused: ClassVar[dict[str, Any]] = {"queue": "nosuch"}
 
     def hold(self, names: Sequence[str]) -> None:

@@ -19,7 +19,6 @@ class Rig:
         kind: name of the batch system for ``fiducial.toml``.
         fixture: the pool's, in ``tests/batch/conftest.py``.
         variant: whether it is another way to use a system that has a rig of its own.
-        many: jobs at once; a simulated system, each of whose jobs costs more than a real one's, gets fewer.
         keys: of the site, beside those for quick tests.
         refused: keys of a site whose submissions are refused.
     """
@@ -27,7 +26,6 @@ class Rig:
     kind: ClassVar[str]
     fixture: ClassVar[str]
     variant: ClassVar[bool] = False
-    many: ClassVar[int] = 1000
     keys: ClassVar[dict[str, Any]] = {}
     refused: ClassVar[dict[str, Any]]
 

@@ -103,12 +103,13 @@ def test_any_changed_byte_is_an_error_or_another_sound_file(kind: Kind, tmp_path
         assert count_file(source).records == survey(source)
     except DataError:
         record, byte = place_named(source)
-        before, start = at // (4 * WORDS[kind]), at // (4 * WORDS[kind]) * 4 * WORDS[kind]
-        assert byte >= start
+        size = 4 * WORDS[kind]
+        before = at // size
+        assert byte >= before * size
         assert byte % 4 == 0
         # Where a length became shorter, what is left of the record may pass for others: of two words at least.
-        assert before < record <= before + 1 + (byte - start) // 8
-        for fine in records_of(source, 1, max(1, at // (4 * WORDS[kind]))) if at >= 4 * WORDS[kind] else ():
+        assert before < record <= before + 1 + (byte - before * size) // 8
+        for fine in records_of(source, 1, before) if before else ():
             assert fine.fault == ""
 
 
